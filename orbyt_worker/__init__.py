@@ -1,0 +1,1 @@
+"""Orbyt: from a row in Postgres to a published post."""

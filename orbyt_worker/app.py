@@ -1,0 +1,270 @@
+"""The only place where parts are put together. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from orbyt_worker.crypto import Keyring
+from orbyt_worker.db.notify import Listener
+from orbyt_worker.db.pool import Database, DatabaseUnavailable
+from orbyt_worker.db.queries import Queries
+from orbyt_worker.errors.codes import ErrorCode
+from orbyt_worker.errors.failure import Failure
+from orbyt_worker.health import Health, http_app
+from orbyt_worker.logs import Redactor, configure
+from orbyt_worker.media.relay import MediaConfig, MediaRelay
+from orbyt_worker.platforms.http import ApiClient
+from orbyt_worker.platforms.registry import platforms
+from orbyt_worker.publishing.execute import Executor
+from orbyt_worker.publishing.lease import Lease
+from orbyt_worker.publishing.tokens import Tokens
+from orbyt_worker.runtime import Runtime
+from orbyt_worker.settings import Settings
+from orbyt_worker.worker.loop import Loop
+from orbyt_worker.worker.upkeep import Upkeep, cancel_and_wait
+
+STARTUP_PAUSE_SECONDS_MIN = 0.5
+STARTUP_PAUSE_SECONDS_MAX = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+def version() -> str:
+    """Version of the installed package."""
+    return importlib.metadata.version("orbyt-worker")
+
+
+def sandbox_checkpoint(settings: Settings) -> Callable[[str, str], None]:
+    """The kill tests' hook (settings refuse it outside the sandbox): note every checkpoint, die at the n-th."""
+    passed = 0
+
+    def checkpoint(kind: str, name: str) -> None:
+        nonlocal passed
+        passed += 1
+        if settings.sandbox_checkpoint_log is not None:
+            with Path(settings.sandbox_checkpoint_log).open("a", encoding="utf-8") as file:
+                file.write(f"{passed} {kind} {name}\n")
+        if settings.sandbox_kill_at == passed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return checkpoint
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    if settings.sandbox_kill_at is None and settings.sandbox_checkpoint_log is None:
+        return Runtime()
+    return Runtime(checkpoint=sandbox_checkpoint(settings))
+
+
+async def open_database(database: Database, runtime: Runtime) -> None:
+    """Connect, however long the database takes to come up; says so with growing pauses."""
+    failures = 0
+    while True:
+        try:
+            await database.open()
+        except DatabaseUnavailable as error:
+            failures += 1
+            pause = min(STARTUP_PAUSE_SECONDS_MAX, STARTUP_PAUSE_SECONDS_MIN * 2 ** min(failures, 10))
+            log.warning("database.unreachable", error=type(error).__name__, retry_seconds=pause)
+            await runtime.sleep(pause)
+        else:
+            return
+
+
+async def load_keyring(queries: Queries) -> Keyring:
+    """The master keys out of Vault, read once. Raises Failure(vault_key_missing) with what to do about it."""
+    keys = await queries.master_keys()
+    active = [key.key_id for key in keys if key.active]
+    if not active:
+        raise Failure(ErrorCode.VAULT_KEY_MISSING, "run `orbyt-worker keys init`")
+    return Keyring({key.key_id: key.key for key in keys}, active=active[0])
+
+
+class Worker:
+    """One worker process: `run()` until `stop()`."""
+
+    def __init__(self, settings: Settings, *, runtime: Runtime | None = None) -> None:
+        self.settings = settings
+        self.runtime = runtime or make_runtime(settings)
+        self.redactor = Redactor()
+        configure(level=settings.log_level, fmt=settings.log_format, redactor=self.redactor)
+        for secret in (
+            settings.database_url,
+            settings.supabase_secret_key,
+            settings.google_client_secret,
+            settings.meta_app_secret,
+            settings.mux_token_secret,
+            settings.mux_signing_private_key,
+        ):
+            if secret is not None:
+                self.redactor.register(secret.get_secret_value(), keep=True)
+        self.health = Health(self.runtime, ready_seconds=max(60.0, 2 * settings.poll_seconds))
+        self._stop: Callable[[], None] | None = None
+        self._stop_requested = False
+        self.ready = asyncio.Event()
+
+    def stop(self) -> None:
+        """Graceful stop: drain, give back, return from run()."""
+        self._stop_requested = True
+        if self._stop is not None:
+            self._stop()
+
+    async def run(self) -> None:
+        """Run until stopped. Raises Failure when the worker cannot work at all (no key in Vault)."""
+        settings, runtime = self.settings, self.runtime
+        database = Database(settings.database_url.get_secret_value(), size_max=settings.database_pool_size_max)
+        queries = Queries(database, runtime)
+        media = MediaRelay(MediaConfig.from_settings(settings), runtime, on_bytes=self.health.bytes_in)
+        client = ApiClient(
+            runtime, sandbox=settings.sandbox, on_call=self.health.http_called, on_bytes=self.health.bytes_out
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            await open_database(database, runtime)
+            stack.push_async_callback(database.close)
+            if not database.mode.can_listen:
+                log.warning(
+                    "database.transaction_pooler",
+                    hint="port 6543 cannot LISTEN: polling only; use the session pooler or the direct connection",
+                )
+            await media.start()
+            stack.push_async_callback(media.close)
+            stack.push_async_callback(client.aclose)
+            keyring = await load_keyring(queries)
+            lease = Lease(runtime, settings.lease_seconds)
+            known = platforms(settings)
+            worker_id = runtime.new_id()
+            tokens = Tokens(
+                queries=queries,
+                keyring=keyring,
+                platforms=known,
+                http=client,
+                settings=settings,
+                runtime=runtime,
+                redactor=self.redactor,
+                health=self.health,
+                worker_id=worker_id,
+            )
+            loop = Loop(
+                worker_id=worker_id,
+                host=socket.gethostname(),
+                version=version(),
+                queries=queries,
+                lease=lease,
+                execute=lambda claim: executor.execute(claim),
+                settings=settings,
+                runtime=runtime,
+                health=self.health,
+            )
+            executor = Executor(
+                queries=queries,
+                platforms=known,
+                http=client,
+                media=media,
+                tokens=tokens,
+                keyring=keyring,
+                redactor=self.redactor,
+                lease=lease,
+                renew_lease=loop.heartbeat,
+                settings=settings,
+                runtime=runtime,
+                health=self.health,
+            )
+            await loop.register()
+            self._stop = loop.stop
+            if self._stop_requested:
+                loop.stop()
+            upkeep = Upkeep(
+                queries=queries,
+                tokens=tokens,
+                runtime=runtime,
+                health=self.health,
+                interval_seconds=settings.upkeep_seconds,
+                wake=loop.wake,
+            )
+            helpers = {
+                asyncio.create_task(loop.keep_lease(), name="heartbeat"),
+                asyncio.create_task(upkeep.run(), name="upkeep"),
+            }
+            if database.mode.can_listen:
+                listener = Listener(settings.database_url.get_secret_value(), runtime, loop.wake)
+                helpers.add(asyncio.create_task(listener.run(), name="listener"))
+            await stack.enter_async_context(self._http_server())
+            log.info(
+                "worker.ready",
+                version=version(),
+                background_slots=settings.background_slots,
+                publish_slots=settings.publish_slots,
+            )
+            self.ready.set()
+            main = asyncio.create_task(loop.run(), name="loop")
+            try:
+                done, _ = await asyncio.wait({main, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+                if main not in done:
+                    # A helper runs until cancelled: if one ended, that is our mistake. Drain, then let its error out.
+                    loop.stop()
+                await main
+                for task in done - {main}:
+                    task.result()
+            finally:
+                main.cancel()
+                await cancel_and_wait(helpers)
+
+    @contextlib.asynccontextmanager
+    async def _http_server(self) -> AsyncIterator[None]:
+        """/healthz, /readyz and /metrics, on loopback unless set otherwise."""
+        if self.settings.http_port == 0:
+            yield
+            return
+        server = _Server(
+            uvicorn.Config(
+                http_app(self.health),
+                host=self.settings.http_host,
+                port=self.settings.http_port,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+            )
+        )
+        task = asyncio.create_task(server.serve(), name="http")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.wait({task})
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the worker decides what SIGTERM means."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # uvicorn's own annotation is a private generator type
+        yield
+
+
+async def run_worker(settings: Settings) -> None:
+    """Run one worker with signal handlers: the first SIGTERM or SIGINT drains, the second exits at once and loses nothing."""
+    worker = Worker(settings)
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            log.warning("worker.exit_now")
+            os._exit(1)
+        worker.stop()
+
+    running = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(each, on_signal)
+    await worker.run()

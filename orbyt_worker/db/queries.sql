@@ -1,0 +1,144 @@
+-- Every statement the worker says to the database. One name, one sentence, one statement with named parameters.
+-- State changes are functions of the schema orbyt_private; the worker's role can execute those and nothing else.
+
+-- name: register_worker
+-- Say hello, get a lease; returns the database time.
+select orbyt_private.register_worker(%(worker_id)s, %(host)s, %(version)s, %(slots)s, %(lease_seconds)s) as now;
+
+-- name: heartbeat
+-- Renew the lease; returns the attempts this worker still owns.
+select job_id, attempt from orbyt_private.heartbeat(%(worker_id)s, %(lease_seconds)s);
+
+-- name: claim_jobs
+-- Claim the heads of due lanes, up to the free slots.
+select job_id, attempt, failures, phase, claimed_at, created_at, account_id, user_id, platform, platform_account_id, account_name, scopes,
+       kind, title, caption, media, options, publish_at, expires_at, platform_post_id, permalink, steps
+from orbyt_private.claim_jobs(%(worker_id)s, %(background)s, %(publish)s, %(lease_seconds)s);
+
+-- name: next_due_in_seconds
+-- Seconds until the next lane falls due, or null.
+select orbyt_private.next_due_in_seconds() as seconds;
+
+-- name: give_back
+-- Put everything this worker still holds back into the queue.
+select orbyt_private.give_back(%(worker_id)s) as jobs;
+
+-- name: retire_worker
+-- Say goodbye.
+select orbyt_private.retire_worker(%(worker_id)s);
+
+-- name: save_step
+-- Journal a partial or final result of a hidden step.
+select orbyt_private.save_step(%(job_id)s, %(attempt)s, %(step)s, %(done)s, %(result)s, %(secret)s, %(key_id)s) as answer;
+
+-- name: forget_steps
+-- Forget hidden steps so that they are done anew.
+select orbyt_private.forget_steps(%(job_id)s, %(attempt)s, %(steps)s) as answer;
+
+-- name: begin_publish
+-- Announce the visible call.
+select orbyt_private.begin_publish(%(job_id)s, %(attempt)s, %(step)s, %(call_timeout_seconds)s) as answer;
+
+-- name: confirm_publish
+-- The visible call happened; keep what it returned.
+select orbyt_private.confirm_publish(%(job_id)s, %(attempt)s, %(step)s, %(result)s) as answer;
+
+-- name: unbegin_publish
+-- The visible call provably did not happen.
+select orbyt_private.unbegin_publish(%(job_id)s, %(attempt)s, %(step)s, %(forget_steps)s) as answer;
+
+-- name: set_progress
+-- Stage and percent for the user.
+select orbyt_private.set_progress(%(job_id)s, %(attempt)s, %(stage)s, %(progress)s) as answer;
+
+-- name: put_back
+-- Give the claim back and come again later.
+select orbyt_private.put_back(%(job_id)s, %(attempt)s, %(seconds)s, %(phase)s, %(stage)s, %(code)s, %(message)s, %(counts)s, %(detail)s) as answer;
+
+-- name: succeed_job
+-- The post is out.
+select orbyt_private.succeed_job(%(job_id)s, %(attempt)s, %(published_at)s, %(code)s, %(message)s) as answer;
+
+-- name: fail_job
+-- The job will not be published.
+select orbyt_private.fail_job(%(job_id)s, %(attempt)s, %(code)s, %(message)s, %(detail)s) as answer;
+
+-- name: hold_job
+-- Somebody has to act first.
+select orbyt_private.hold_job(%(job_id)s, %(attempt)s, %(code)s, %(message)s, %(detail)s) as answer;
+
+-- name: set_throttle
+-- Leave a platform or an account alone for a while.
+select orbyt_private.set_throttle(%(scope)s, %(key)s, %(seconds)s, %(code)s, %(phase)s) as until;
+
+-- name: report_outage
+-- A platform seems to be down for this account; true when its breaker is open.
+select orbyt_private.report_outage(%(platform)s, %(account_id)s) as open;
+
+-- name: report_recovery
+-- A platform answered.
+select orbyt_private.report_recovery(%(platform)s);
+
+-- name: reserve_quota
+-- Reserve units before a call.
+select granted, reset_in_seconds from orbyt_private.reserve_quota(%(bucket)s, %(key)s, %(units)s, %(units_max)s);
+
+-- name: refund_quota
+-- Give units back for a call that was never made.
+select orbyt_private.refund_quota(%(bucket)s, %(key)s, %(units)s);
+
+-- name: close_quota
+-- The platform says the bucket is used up; returns the seconds until its reset.
+select orbyt_private.close_quota(%(bucket)s, %(key)s, %(units_max)s) as reset_in_seconds;
+
+-- name: expire_jobs
+-- Fail jobs that missed their deadline.
+select orbyt_private.expire_jobs() as jobs;
+
+-- name: tend_accounts
+-- Hold and release the jobs of accounts whose state changed.
+select orbyt_private.tend_accounts() as jobs;
+
+-- name: prune
+-- Delete what is no longer needed.
+select orbyt_private.prune() as rows;
+
+-- name: queue_facts
+-- Numbers for the metrics.
+select orbyt_private.queue_facts() as facts;
+
+-- name: master_keys
+-- The master keys out of Vault.
+select key_id, key_base64, active from orbyt_private.master_keys();
+
+-- name: read_grant
+-- Sealed secrets of an account and the version that guards them.
+select login, version, status, kind, sealed, key_id, expires_in_seconds from orbyt_private.read_grant(%(account_id)s);
+
+-- name: begin_refresh
+-- Take the refresh lease of an account.
+select orbyt_private.begin_refresh(%(account_id)s, %(version)s, %(lease_id)s, %(lease_seconds)s, %(worker_id)s) as answer;
+
+-- name: finish_refresh
+-- Store refreshed tokens, compare and set.
+select orbyt_private.finish_refresh(%(account_id)s, %(version)s, %(lease_id)s, %(secrets)s, %(scopes)s) as answer;
+
+-- name: fail_refresh
+-- A refresh failed.
+select orbyt_private.fail_refresh(%(account_id)s, %(version)s, %(lease_id)s, %(code)s, %(cool_seconds)s) as answer;
+
+-- name: mark_needs_reauth
+-- A platform rejected the account itself.
+select orbyt_private.mark_needs_reauth(%(account_id)s, %(version)s, %(code)s) as answer;
+
+-- name: accounts_to_refresh
+-- Accounts whose connection should be tried now.
+select account_id, platform from orbyt_private.accounts_to_refresh(%(limit)s);
+
+-- name: connect_account
+-- Account row and grant, before its secrets can be sealed.
+select orbyt_private.connect_account(%(user_id)s, %(platform)s, %(platform_account_id)s, %(name)s, %(handle)s, %(scopes)s, %(login)s) as account_id;
+
+-- name: store_grant
+-- Swap in the secrets of a validated grant and activate the account.
+select orbyt_private.store_grant(%(account_id)s, %(secrets)s, %(scopes)s, %(token_expires_in_seconds)s) as answer;

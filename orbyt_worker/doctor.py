@@ -1,0 +1,129 @@
+"""`orbyt-worker check`: is everything set up? Reads only; each finding says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import psycopg
+
+from orbyt_worker.db.pool import Database, DatabaseUnavailable
+from orbyt_worker.settings import Settings
+
+CLOCK_SKEW_SECONDS_MAX = 5.0
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    level: Level
+    text: str
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """All findings, in the order in which to mend them."""
+    findings: list[Finding] = []
+    database = Database(settings.database_url.get_secret_value(), size_max=2)
+    try:
+        await database.open()
+    except DatabaseUnavailable as error:
+        return [
+            Finding(
+                "database",
+                "fail",
+                f"cannot connect ({type(error).__name__}): check ORBYT_DATABASE_URL, the password and the network",
+            )
+        ]
+    try:
+        if database.mode.transaction_pooler:
+            findings.append(
+                Finding(
+                    "connection", "warn", "transaction pooler (port 6543): no LISTEN, the worker polls; use port 5432"
+                )
+            )
+        else:
+            findings.append(Finding("connection", "ok", "session or direct: LISTEN works"))
+        findings += await _database(database)
+    finally:
+        await database.close()
+    return findings + _credentials(settings)
+
+
+async def _database(database: Database) -> list[Finding]:
+    findings: list[Finding] = []
+    row = (
+        await database.fetch(
+            "select current_user::text as role, now() as now, current_setting('server_version') as version", {}
+        )
+    )[0]
+    skew = abs((row["now"] - datetime.now(UTC)).total_seconds())
+    findings.append(Finding("server", "ok", f"PostgreSQL {row['version']}"))
+    findings.append(
+        Finding(
+            "clock",
+            "ok" if skew <= CLOCK_SKEW_SECONDS_MAX else "warn",
+            f"{skew:.1f} s apart; the database's clock decides what is due",
+        )
+    )
+    if row["role"] == "orbyt_worker":
+        findings.append(Finding("role", "ok", "orbyt_worker"))
+    else:
+        findings.append(
+            Finding(
+                "role", "warn", f"connected as {row['role']}: use orbyt_worker, which can do nothing but work the queue"
+            )
+        )
+    try:
+        await database.fetch("select orbyt_private.next_due_in_seconds()", {})
+        findings.append(Finding("migrations", "ok", "applied, and the role may execute its functions"))
+    except psycopg.Error as error:
+        findings.append(
+            Finding("migrations", "fail", f"{error.sqlstate}: run `supabase db push` or `orbyt-worker migrate`")
+        )
+        return findings
+    try:
+        keys = await database.fetch("select key_id, active from orbyt_private.master_keys()", {})
+    except psycopg.Error as error:
+        findings.append(
+            Finding(
+                "vault",
+                "fail",
+                f"{error.sqlstate}: the extension supabase_vault is missing or closed to the migrations' owner",
+            )
+        )
+    else:
+        active = [key["key_id"] for key in keys if key["active"]]
+        if active:
+            findings.append(Finding("vault", "ok", f"key {active[0]} of {len(keys)}"))
+        else:
+            findings.append(Finding("vault", "fail", "no master key: run `orbyt-worker keys init`"))
+    published = await database.fetch(
+        "select tablename from pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt'", {}
+    )
+    missing = {"publish_jobs", "accounts"} - {each["tablename"] for each in published}
+    if missing:
+        findings.append(
+            Finding("realtime", "warn", f"not in publication supabase_realtime: {', '.join(sorted(missing))}")
+        )
+    else:
+        findings.append(Finding("realtime", "ok", "publication complete"))
+    return findings
+
+
+def _credentials(settings: Settings) -> list[Finding]:
+    google = settings.google_client_id is not None and settings.google_client_secret is not None
+    mux = settings.mux_token_id is not None and settings.mux_token_secret is not None
+    return [
+        Finding(
+            "google",
+            "ok" if google else "fail",
+            "client set" if google else "set ORBYT_GOOGLE_CLIENT_ID and ORBYT_GOOGLE_CLIENT_SECRET",
+        ),
+        Finding(
+            "mux",
+            "ok" if mux else "warn",
+            "token set" if mux else "no Mux token: renditions are found by trying their names",
+        ),
+    ]

@@ -1,0 +1,318 @@
+"""Mux addresses of every shape, and the best MP4 file behind one.
+
+A Mux URL names a video, not a file: which static renditions exist is known to the API only, or found out by asking the
+streaming host for each. Both ways are here; requesting a rendition that does not exist is not.
+
+Sources: Mux docs "Download your videos" (static renditions, legacy mp4_support), "Play your videos", "Secure video playback"
+(signed URLs), "Make API requests"; npm @mux/mux-node 15.3.0 types; muxinc/elements playback-core (how a playback id is read
+from a URL, and that 412 means "not ready"). Read 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from orbyt_worker.errors.codes import ErrorCode
+from orbyt_worker.errors.failure import Failure
+from orbyt_worker.media.client import MediaAnswer, MediaClient, status_failure
+from orbyt_worker.media.mux_api import Asset, MuxApi, PlaybackId
+from orbyt_worker.media.mux_files import NAMES_BY_SIZE, candidates, choose
+from orbyt_worker.media.mux_sign import Signer
+from orbyt_worker.media.remote import RemoteSource
+from orbyt_worker.media.source import Interrupted
+from orbyt_worker.model import MediaFacts
+from orbyt_worker.runtime import Runtime
+
+STREAM_HOST = "stream.mux.com"
+PLAYER_HOST = "player.mux.com"
+PLAYBACK_ID_CHARACTERS_MAX = 128
+# Nothing documents a redirect for MP4 files; what comes is followed inside Mux's own hosts only.
+REDIRECTS_MAX = 3
+# How often a rendition in the making is looked for: often at first, as it usually takes a minute or two.
+POLL_SECONDS_FIRST = 5.0
+POLL_FIRST_FOR_SECONDS = 180.0
+POLL_SECONDS_LATER = 60.0
+# Without the API "not yet" and "never asked for" look the same (404): wait this long for it to appear.
+RENDITION_WAIT_SECONDS_MAX = 1_800.0
+WAITS_REMEMBERED_MAX = 1_024
+
+_FILE_NAMES = frozenset(NAMES_BY_SIZE) | {"audio.m4a"}
+_PLAYBACK_ID = re.compile(r"[A-Za-z0-9]{4,128}")
+_BARE_PLAYBACK_ID = re.compile(r"[A-Za-z0-9]{20,128}")
+
+
+class MediaNotReady(Exception):
+    """The file does not exist yet: come again in `seconds`. Never a failure. `code` is a catalog code for the user."""
+
+    def __init__(self, seconds: float, code: ErrorCode = ErrorCode.MEDIA_NOT_READY, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}" if detail else str(code))
+        self.seconds = seconds
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class MuxRef:
+    """A video at Mux. `token` is the signature the user's URL carried, if any."""
+
+    playback_id: str
+    token: str | None = field(default=None, repr=False)
+
+
+def parse(url: str, *, stream_url: str = f"https://{STREAM_HOST}") -> MuxRef | None:
+    """The video a Mux address means, or None when it is no Mux address. Pure.
+
+    Understood: mux://PID, a bare playback id, https://stream.mux.com/PID[.m3u8], …/PID/NAME.mp4, each with ?token=…,
+    https://player.mux.com/PID, and the same paths on the configured stream host. A rendition named in the URL is a hint
+    about what existed when it was copied; the best one is looked for anyway. HLS modifiers are dropped.
+    Raises Failure(media_url_invalid | media_url_not_https) for an address on a Mux host that names no video.
+    """
+    if _BARE_PLAYBACK_ID.fullmatch(url):
+        return MuxRef(url)
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").removesuffix("."), parts.port
+    except ValueError:
+        return None
+    if parts.scheme == "mux":
+        playback_id = parts.netloc  # hostname would be lower-cased, and ids are case-sensitive
+        if not _PLAYBACK_ID.fullmatch(playback_id) or parts.path not in {"", "/"}:
+            raise Failure(ErrorCode.MEDIA_URL_INVALID, "mux:// is followed by a playback id")
+        return MuxRef(playback_id, _token(parts.query))
+    if parts.scheme not in {"http", "https"}:
+        return None
+    own = host in {STREAM_HOST, PLAYER_HOST}
+    base = urlsplit(stream_url)
+    if not own and (host, port) != (base.hostname, base.port):
+        return None
+    if "@" in parts.netloc or (own and port not in {None, 443}):
+        raise Failure(ErrorCode.MEDIA_URL_INVALID, "not a Mux address")
+    if own and parts.scheme != "https":
+        raise Failure(ErrorCode.MEDIA_URL_NOT_HTTPS, "media URLs must begin with https://")
+    # A proxy or a simulator may keep Mux below a path of its own.
+    path = parts.path.removeprefix("" if own else base.path.rstrip("/")).removeprefix("/")
+    first, _, rest = path.partition("/")
+    playback_id, _, extension = first.partition(".")
+    named = (rest == "" and extension in {"", "m3u8"}) or (extension == "" and rest in _FILE_NAMES)
+    if named and _PLAYBACK_ID.fullmatch(playback_id):
+        return MuxRef(playback_id, _token(parts.query))
+    if own:
+        raise Failure(ErrorCode.MEDIA_URL_INVALID, "not the address of a video at Mux")
+    return None  # another file on a host that also serves Mux paths (a proxy, the sandbox)
+
+
+def _token(query: str) -> str | None:
+    tokens = parse_qs(query).get("token")
+    return tokens[0] if tokens else None
+
+
+class MuxResolver:
+    """From a video at Mux to the one file of it that a platform should get."""
+
+    def __init__(
+        self,
+        client: MediaClient,
+        runtime: Runtime,
+        *,
+        stream_url: str,
+        bytes_max: int,
+        api: MuxApi | None = None,
+        signer: Signer | None = None,
+    ) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._base = stream_url.rstrip("/")
+        self._host = urlsplit(stream_url).hostname or ""
+        self._bytes_max = bytes_max
+        self._api = api
+        self._signer = signer
+        self._waiting_since: dict[str, float] = {}
+
+    async def resolve(self, ref: MuxRef, *, prefer: str, expect: MediaFacts | None = None) -> RemoteSource:
+        """The source of the best file. `expect`: a transfer of that file has begun, stay with it.
+
+        Raises MediaNotReady while Mux is still making it, or Failure(media_not_found | media_rendition_missing |
+        media_rendition_failed | media_drm_only | media_access_denied | media_source_unavailable | mux_…).
+        """
+        try:
+            known = await self._api.playback_id(ref.playback_id) if self._api is not None else None
+            if self._api is not None and known is not None:
+                found = await self._from_api(self._api, ref, known, prefer, expect)
+            else:
+                # No credentials, or credentials of another environment: that one answers 404 for ids that play well.
+                found = await self._from_stream_host(ref, prefer, expect)
+        except Interrupted as interrupted:
+            raise interrupted.failure() from None
+        self._waiting_since.pop(ref.playback_id, None)
+        return found
+
+    async def _from_api(
+        self, api: MuxApi, ref: MuxRef, known: PlaybackId, prefer: str, expect: MediaFacts | None
+    ) -> RemoteSource:
+        if known.object.type != "asset":
+            raise Failure(ErrorCode.MUX_LIVE_STREAM, "the playback id is that of a live stream")
+        asset = await api.asset(known.object.id)
+        if asset is None:
+            raise Failure(ErrorCode.MEDIA_NOT_FOUND, "the Mux asset was deleted")
+        self._refuse(asset)
+        if asset.status == "preparing":
+            raise self._not_ready(ref, "Mux is still processing the video")
+        chosen = choose(asset.files, prefer, expect=expect)
+        if chosen is None:
+            if asset.renditions_preparing:
+                raise self._not_ready(ref, "Mux is still making the MP4 file")
+            if any(each.status == "errored" for each in asset.files) or asset.renditions_errored:
+                raise Failure(ErrorCode.MEDIA_RENDITION_FAILED, "Mux could not make an MP4 file of this video")
+            raise Failure(ErrorCode.MEDIA_RENDITION_MISSING, "the Mux asset has no MP4 static rendition")
+        if chosen.status == "preparing":
+            raise self._not_ready(ref, f"Mux is still making {chosen.name}")
+        playback_id, token = self._readable(ref, known, asset)
+        return self._source(playback_id, chosen.name, token)
+
+    def _refuse(self, asset: Asset) -> None:
+        if asset.status == "errored":
+            raise Failure(ErrorCode.MUX_ASSET_ERRORED, "Mux could not process the video")
+        if asset.test:
+            raise Failure(ErrorCode.MUX_TEST_ASSET, "the video is a Mux test asset")
+        if asset.is_live:
+            raise Failure(ErrorCode.MUX_LIVE_STREAM, "the live stream has not ended yet")
+
+    def _readable(self, ref: MuxRef, known: PlaybackId, asset: Asset) -> tuple[str, Callable[[], str | None]]:
+        """The playback id to fetch through, and what makes its tokens. Files are not reachable through a DRM id."""
+        ids = [known, *asset.playback_ids] if known.policy == "drm" else [known]
+        for each in sorted(ids, key=lambda one: one.policy != "public"):
+            if each.policy == "drm":
+                continue
+            if each.policy == "public":
+                return each.id, _no_token  # a token makes a public id fail on purpose
+            if self._signer is not None:
+                return each.id, self._signer.maker(each.id)
+            if each.id == ref.playback_id and ref.token is not None:
+                return each.id, lambda: ref.token
+            raise Failure(ErrorCode.MUX_SIGNING_KEY_MISSING, "the playback id is signed and there is no signing key")
+        raise Failure(ErrorCode.MEDIA_DRM_ONLY, "the video has DRM playback ids only")
+
+    async def _from_stream_host(self, ref: MuxRef, prefer: str, expect: MediaFacts | None) -> RemoteSource:
+        """Ask the streaming host for each name in turn: without a token, with the user's, with ours, until one is let in."""
+        ways: list[Callable[[], str | None]] = [(lambda: ref.token) if ref.token is not None else _no_token]
+        if self._signer is not None:
+            ways.append(self._signer.maker(ref.playback_id))
+        if ref.token is not None:
+            ways.append(_no_token)
+        for way in ways:
+            look = await self._look(ref.playback_id, way, candidates(prefer), expect)
+            if look.name is not None:
+                return self._source(ref.playback_id, look.name, way)
+            if look.refused:
+                continue
+            if look.preparing:
+                raise self._not_ready(ref, "Mux is still processing the video")
+            if not look.plays:
+                raise Failure(ErrorCode.MEDIA_NOT_FOUND, "Mux does not know the playback id", http_status=404)
+            if self._waited_seconds(ref.playback_id) >= RENDITION_WAIT_SECONDS_MAX:
+                raise Failure(ErrorCode.MEDIA_RENDITION_MISSING, "the video plays, but there is no MP4 file of it")
+            raise self._not_ready(ref, "the video plays, its MP4 file is not there yet")
+        if self._signer is None and ref.token is None:
+            raise Failure(ErrorCode.MUX_SIGNING_KEY_MISSING, "Mux asks for a signed address", http_status=403)
+        raise Failure(ErrorCode.MEDIA_ACCESS_DENIED, "Mux refuses the signed address", http_status=403)
+
+    async def _look(
+        self, playback_id: str, token: Callable[[], str | None], names: tuple[str, ...], expect: MediaFacts | None
+    ) -> _Look:
+        first: str | None = None
+        for name in names:
+            status, version = await self._head(playback_id, f"/{name}", token)
+            if status in {400, 401, 403}:
+                return _Look(refused=True)
+            if status == 412:
+                return _Look(preparing=True)
+            if status != 200:
+                continue
+            if expect is None or version in {(None, None), (expect.size_bytes, expect.etag)}:
+                return _Look(name=name)
+            first = first or name
+        if first is not None:
+            return _Look(name=first)
+        status, _ = await self._head(playback_id, ".m3u8", token)
+        return _Look(refused=status in {400, 401, 403}, preparing=status == 412, plays=status == 200)
+
+    async def _head(
+        self, playback_id: str, suffix: str, token: Callable[[], str | None]
+    ) -> tuple[int, tuple[int | None, str | None]]:
+        """(status, (length, ETag)): 200, 404, 412, or a refusal. Raises for the rest. GET where HEAD is not allowed."""
+        url = self._url(playback_id, suffix, token())
+        status = 0
+        for method, headers in (("HEAD", {}), ("GET", {"range": "bytes=0-0"})):
+            async with self._client.request(
+                f"media.mux.{method.lower()}",
+                method,
+                url,
+                headers=headers,
+                redirects_max=REDIRECTS_MAX,
+                redirect_allowed=self._is_own_host,
+            ) as answer:
+                status = answer.status
+                if status in {200, 206}:
+                    return 200, (_total_length(answer), answer.headers.get("etag"))
+                if status in {404, 410}:
+                    return 404, (None, None)
+                if status not in {400, 401, 403, 405, 412, 501}:
+                    raise status_failure(answer) or Interrupted(
+                        ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"Mux answered {status}", http_status=status
+                    )
+            if status not in {403, 405, 501}:
+                break
+        if status in {405, 501}:
+            raise Interrupted(ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"Mux answered {status}", http_status=status)
+        return status, (None, None)
+
+    def _source(self, playback_id: str, name: str, token: Callable[[], str | None]) -> RemoteSource:
+        return RemoteSource(
+            self._client,
+            lambda: self._url(playback_id, f"/{name}", token()),
+            key=f"mux/{playback_id}/{name}",
+            bytes_max=self._bytes_max,
+            name="media.mux.get",
+            redirects_max=REDIRECTS_MAX,
+            redirect_allowed=self._is_own_host,
+        )
+
+    def _url(self, playback_id: str, suffix: str, token: str | None) -> str:
+        query = "" if token is None else "?" + urlencode({"token": token})
+        return f"{self._base}/{playback_id}{suffix}{query}"
+
+    def _is_own_host(self, host: str) -> bool:
+        return host == self._host or host == "mux.com" or host.endswith(".mux.com")
+
+    def _waited_seconds(self, playback_id: str) -> float:
+        now = self._runtime.monotonic()
+        while len(self._waiting_since) >= WAITS_REMEMBERED_MAX and playback_id not in self._waiting_since:
+            self._waiting_since.pop(next(iter(self._waiting_since)))
+        return now - self._waiting_since.setdefault(playback_id, now)
+
+    def _not_ready(self, ref: MuxRef, detail: str) -> MediaNotReady:
+        early = self._waited_seconds(ref.playback_id) < POLL_FIRST_FOR_SECONDS
+        return MediaNotReady(POLL_SECONDS_FIRST if early else POLL_SECONDS_LATER, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the streaming host said about one video: a file's name, or why there is none."""
+
+    name: str | None = None
+    refused: bool = False
+    preparing: bool = False
+    plays: bool = False
+
+
+def _no_token() -> None:
+    return None
+
+
+def _total_length(answer: MediaAnswer) -> int | None:
+    text = answer.headers.get("content-length", "") if answer.status == 200 else ""
+    total = answer.headers.get("content-range", "").rpartition("/")[2] if answer.status == 206 else text
+    return int(total) if total.isascii() and total.isdigit() else None

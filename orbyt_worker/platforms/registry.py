@@ -1,0 +1,26 @@
+"""The one list of platforms. Adding one is one line here (docs/platforms/adding.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orbyt_worker.platforms.base import Platform
+from orbyt_worker.platforms.youtube import YouTube
+from orbyt_worker.settings import Settings
+
+VISIBLE_CALL_SECONDS_MAX = 36.0
+# A healthy worker renews its lease every third of it, so two thirds are always left; a visible call has to fit into that.
+VISIBLE_CALL_SHARE_OF_LEASE = 0.6
+
+
+def platforms(settings: Settings) -> Mapping[str, Platform]:
+    """Every platform by name, set up for this worker."""
+    call_timeout_seconds = min(VISIBLE_CALL_SECONDS_MAX, settings.lease_seconds * VISIBLE_CALL_SHARE_OF_LEASE)
+    listed: tuple[Platform, ...] = (
+        YouTube(
+            finish_lead_seconds=settings.youtube_finish_lead_seconds,
+            prepare_lead_seconds=settings.prepare_lead_seconds,
+            call_timeout_seconds=call_timeout_seconds,
+        ),
+    )
+    return {platform.rules.platform: platform for platform in listed}

@@ -1,0 +1,454 @@
+"""The life of one attempt, top to bottom, with the branching in this file.
+
+    claimed → was a visible call begun? reconcile first
+            → check (pure) → inspect the media → check again → plan (pure)
+            → for each step: recorded already → skip; not yet time or another lane → put back; else run and record
+            → the one visible step: begin (durable) → call → confirm
+            → published;   any Failure → retry.decide → put back, hold or fail
+
+Every write names (job, attempt). If the database answers "stale", somebody else owns the job: stop, write nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from orbyt_worker.crypto import Keyring
+from orbyt_worker.db.pool import DatabaseUnavailable
+from orbyt_worker.db.queries import Claim, Queries
+from orbyt_worker.errors import catalog
+from orbyt_worker.errors.catalog import Area, Outcome, Scope
+from orbyt_worker.errors.codes import ErrorCode
+from orbyt_worker.errors.failure import Failure
+from orbyt_worker.health import Health
+from orbyt_worker.logs import Redactor
+from orbyt_worker.media.relay import MediaNotReady, MediaRelay
+from orbyt_worker.model import Job, MediaFacts, Phase, Snooze, Stage
+from orbyt_worker.platforms.base import Http, MediaReader, Platform, Step, StepContext, Truth
+from orbyt_worker.publishing import retry
+from orbyt_worker.publishing.journal import INSPECT, Journal, Stale
+from orbyt_worker.publishing.lease import GuardedHttp, Lease
+from orbyt_worker.publishing.progress import Progress
+from orbyt_worker.publishing.quota import LedgerQuota, buckets
+from orbyt_worker.publishing.tokens import Tokens
+from orbyt_worker.runtime import Runtime
+from orbyt_worker.settings import Settings
+
+# How long after a lost answer the platform is asked again whether the post exists, at first.
+LOOK_AGAIN_SECONDS = 5.0
+# Bounds the whole look at media before its bytes are moved (several ranged reads, a slow host).
+INSPECT_TIMEOUT_SECONDS = 180.0
+RECONCILE_TIMEOUT_SECONDS = 180.0
+
+log = structlog.get_logger(__name__)
+
+
+class _PutBack(Exception):
+    """Not an error: the job goes on later, or in another lane."""
+
+    def __init__(self, seconds: float, phase: Phase, stage: Stage) -> None:
+        super().__init__(f"put back for {seconds:.1f} s into {phase}")
+        self.seconds = seconds
+        self.phase = phase
+        self.stage = stage
+
+
+class Executor:
+    """Runs claimed attempts. One instance per worker; attempts share nothing but what is given here."""
+
+    def __init__(
+        self,
+        *,
+        queries: Queries,
+        platforms: Mapping[str, Platform],
+        http: Http,
+        media: MediaRelay,
+        tokens: Tokens,
+        keyring: Keyring,
+        redactor: Redactor,
+        lease: Lease,
+        renew_lease: Callable[[], Awaitable[None]],
+        settings: Settings,
+        runtime: Runtime,
+        health: Health,
+    ) -> None:
+        self.queries = queries
+        self.platforms = platforms
+        self.http = http
+        self.media = media
+        self.tokens = tokens
+        self.keyring = keyring
+        self.redactor = redactor
+        self.lease = lease
+        self.renew_lease = renew_lease
+        self.settings = settings
+        self.runtime = runtime
+        self.health = health
+        self.quota = LedgerQuota(queries, runtime, buckets(settings))
+
+    async def execute(self, claim: Claim) -> None:
+        """Run one attempt to its end: published, put back, held or failed. Raises only CancelledError (shutdown)."""
+        job = claim.job
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(job.job_id), attempt=job.attempt, platform=job.account.platform, phase=job.phase.value
+        ):
+            log.info("job.claimed")
+            try:
+                await self._guarded(claim)
+            except Stale:
+                log.info("job.stale")
+            except DatabaseUnavailable as error:
+                # Nothing can be written now. The lease ends by itself and the next worker goes on from the journal.
+                log.warning("job.database_lost", error=type(error).__name__)
+
+    async def _guarded(self, claim: Claim) -> None:
+        """Translate how the attempt ended into one write."""
+        job = claim.job
+        attempt: Attempt | None = None
+        try:
+            attempt = Attempt(self, claim)
+            await attempt.run()
+        except _PutBack as later:
+            await self._answered(
+                self.queries.put_back(job, seconds=later.seconds, phase=later.phase, stage=later.stage)
+            )
+        except Snooze as snooze:
+            message = catalog.message(snooze.code, snooze.detail) if snooze.code else None
+            await self._answered(
+                self.queries.put_back(
+                    job, seconds=snooze.seconds, phase=job.phase, stage=snooze.stage, code=snooze.code, message=message
+                )
+            )
+            log.info("job.waiting", seconds=round(snooze.seconds, 1), code=snooze.code)
+        except Failure as failure:
+            await self._failed(job, failure, attempt)
+        except (Stale, *DatabaseUnavailable):
+            raise
+        except Exception:
+            # A mistake of ours. The traceback goes to the log; the job is tried again a few times, then it fails.
+            log.exception("job.crashed")
+            await self._failed(job, Failure(ErrorCode.INTERNAL_ERROR), attempt)
+
+    async def _failed(self, job: Job, failure: Failure, attempt: Attempt | None) -> None:
+        entry = catalog.entry(failure.code)
+        platform = job.account.platform
+        decision = retry.decide(
+            entry,
+            failures=job.failures,
+            attempt=job.attempt,
+            retry_after_seconds=failure.retry_after_seconds,
+            rng=self.runtime.random,
+        )
+        detail: dict[str, Any] = {
+            key: value
+            for key, value in (
+                ("field", failure.field),
+                ("detail", failure.detail),
+                ("http_status", failure.http_status),
+                ("platform_code", failure.platform_code),
+                ("platform_subcode", failure.platform_subcode),
+            )
+            if value not in (None, "")
+        }
+        message = catalog.message(failure.code, failure.detail)
+        log.warning(
+            "job.failed_attempt",
+            code=str(failure.code),
+            action=decision.action.value,
+            seconds=round(decision.seconds, 1),
+            **detail,
+        )
+        if entry.needs_reauth:
+            await self.tokens.mark_needs_reauth(job.account.account_id, str(failure.code))
+        if entry.outage:
+            await self.queries.report_outage(platform, job.account.account_id)
+        if entry.scope is not Scope.NONE and decision.action is retry.Action.RETRY:
+            # A limit of the whole app is, for the claim, a pause of its platform.
+            scope, key = (
+                ("account", str(job.account.account_id)) if entry.scope is Scope.ACCOUNT else ("platform", platform)
+            )
+            await self.queries.set_throttle(
+                scope, key, seconds=decision.seconds, code=str(failure.code), phase=job.phase
+            )
+        if decision.action is retry.Action.RETRY:
+            await self._answered(
+                self.queries.put_back(
+                    job,
+                    seconds=decision.seconds,
+                    phase=job.phase,
+                    stage=Stage.WAITING,
+                    code=str(failure.code),
+                    message=message,
+                    counts=decision.counts,
+                    detail=detail,
+                )
+            )
+        elif attempt is not None and attempt.journal.confirmed() is not None and entry.outcome is not Outcome.PUBLISHED:
+            # The post is out; that it could not be verified to the end is a remark, not a failure.
+            await attempt.succeed(remark=str(failure.code))
+        elif decision.action is retry.Action.HOLD:
+            await self._answered(self.queries.hold_job(job, code=str(failure.code), message=message, detail=detail))
+            self.health.finished(platform, "held", str(failure.code))
+        else:
+            await self._answered(self.queries.fail_job(job, code=str(failure.code), message=message, detail=detail))
+            self.health.finished(platform, "failed", str(failure.code))
+
+    async def _answered(self, answer: Awaitable[str]) -> None:
+        if await answer == "stale":
+            log.info("job.stale")
+
+
+class Attempt:
+    """One claimed job while it runs."""
+
+    def __init__(self, executor: Executor, claim: Claim) -> None:
+        self.executor = executor
+        self.claim = claim
+        self.job = claim.job
+        self.runtime = executor.runtime
+        platform = executor.platforms.get(self.job.account.platform)
+        if platform is None:
+            raise Failure(ErrorCode.PLATFORM_NOT_CONFIGURED, self.job.account.platform)
+        self.platform = platform
+        self.journal = Journal(claim, executor.queries, executor.keyring, executor.redactor)
+        self.progress = Progress(self.runtime, self._write_progress)
+        self._claimed_at_monotonic = self.runtime.monotonic()
+        self._token: str | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._readers: list[MediaReader] = []
+
+    # The life ----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        async with self._stack:
+            open_publish = self.journal.open_publish()
+            if open_publish is not None:
+                await self._reconcile(*open_publish)
+            if self.journal.confirmed() is None:
+                self._refuse(self.platform.check(self.job.post, []))
+                self._not_too_late()
+                await self._inspect()
+            plan = self.platform.plan(self.job.post)
+            for step in plan:
+                if not self.journal.done(step.name):
+                    await self._in_its_time_and_lane(step)
+                    await self._run(step)
+            await self.succeed()
+
+    def _refuse(self, problems: Sequence[Any]) -> None:
+        for problem in problems:
+            raise Failure(ErrorCode(problem.code), problem.detail, field=problem.field)
+
+    def _not_too_late(self) -> None:
+        if self.now() >= self.job.post.expires_at:
+            raise Failure(ErrorCode.DEADLINE_MISSED)
+
+    async def _inspect(self) -> None:
+        """Look at the media before any byte is moved, once; a post for next week learns today that its file is no video."""
+        recorded = self.journal.results.get(INSPECT) if self.journal.done(INSPECT) else None
+        if recorded is None:
+            await self.progress.report(Stage.PREPARING, 0.0)
+            async with _deadline(INSPECT_TIMEOUT_SECONDS):
+                facts = [await self._facts_of(item) for item in self.job.post.media]
+            self._refuse(self.platform.check(self.job.post, facts))
+            await self.journal.save(INSPECT, {"media": [asdict(each) for each in facts]}, done=True)
+
+    async def _facts_of(self, item: Any) -> MediaFacts:
+        try:
+            return await self.executor.media.facts(item, prefer=self.platform.rules.prefer_rendition)
+        except MediaNotReady as waiting:
+            raise Snooze(waiting.seconds, stage=Stage.PREPARING, code=waiting.code, detail=waiting.detail) from None
+
+    @property
+    def facts(self) -> list[MediaFacts]:
+        return [MediaFacts(**each) for each in self.journal.results.get(INSPECT, {}).get("media", [])]
+
+    async def _in_its_time_and_lane(self, step: Step) -> None:
+        """Put the job back if the step's time has not come, or if it belongs to another lane."""
+        starts_in = 0.0
+        if step.lead_seconds is not None:
+            starts_at = self.job.post.publish_at - timedelta(seconds=step.lead_seconds)
+            starts_in = (starts_at - self.now()).total_seconds()
+        early = self.executor.settings.publish_claim_early_seconds if step.visible else 0.0
+        if starts_in > early:
+            raise _PutBack(starts_in - early, step.phase, Stage.WAITING)
+        if step.phase is not self.job.phase:
+            raise _PutBack(0.0, step.phase, step.stage)
+
+    async def _run(self, step: Step) -> None:
+        await self.progress.report(step.stage, 0.0)
+        if step.needs_media:
+            await self._open_media()
+        started = self.runtime.monotonic()
+        if step.visible:
+            await self._run_visible(step)
+        else:
+            async with _deadline(step.timeout_seconds):
+                result = await step.run(self._context(step, self.executor.http))
+            await self.journal.save(step.name, result, done=True)
+        self.executor.health.stage_seconds(
+            self.job.account.platform, step.stage.value, self.runtime.monotonic() - started
+        )
+        await self.executor.queries.report_recovery(self.job.account.platform)
+        log.info("step.done", step=step.name)
+
+    # The one visible call ----------------------------------------------------------------------------------------------
+
+    async def _run_visible(self, step: Step) -> None:
+        """begin → call → confirm. What happens to a lost answer is decided by the platform's own state, never by hope."""
+        assert step.call_timeout_seconds is not None, "a visible step names the timeout of its call"
+        # A token refresh belongs before the announced call, not inside it.
+        await self._access_token()
+        if step.lead_seconds is not None:
+            starts_at = self.job.post.publish_at - timedelta(seconds=step.lead_seconds)
+            await self.runtime.sleep(max(0.0, (starts_at - self.now()).total_seconds()))
+        if self.executor.lease.remaining_seconds() <= step.call_timeout_seconds:
+            await self.executor.renew_lease()
+        begun_at = self.now()
+        answer = await self.journal.begin(step.name, begun_at, call_timeout_seconds=step.call_timeout_seconds)
+        if answer == "expired":
+            raise Failure(ErrorCode.DEADLINE_MISSED)
+        if answer == "already_begun":
+            raise _PutBack(LOOK_AGAIN_SECONDS, Phase.PUBLISH, Stage.PUBLISHING)
+        guarded = GuardedHttp(self.executor.http, self.executor.lease, self.executor.renew_lease)
+        try:
+            async with _deadline(step.timeout_seconds):
+                result = await step.run(self._context(step, guarded))
+        except Failure as failure:
+            log.warning("publish.unclear", step=step.name, code=str(failure.code), http_status=failure.http_status)
+            answered = failure.http_status is not None and failure.http_status < 500
+            # A source that cannot be read says nothing about the platform: nothing was sent, and the platform will agree.
+            if not answered and catalog.entry(failure.code).area is not Area.MEDIA:
+                # No answer, or one that says nothing: let the dust settle, then look.
+                wait = failure.retry_after_seconds or LOOK_AGAIN_SECONDS
+                raise Snooze(wait, stage=Stage.PUBLISHING, code=str(failure.code)) from failure
+            # The platform answered and refused. Its word is checked against its own state before it is believed.
+            await self._reconcile(step.name, begun_at)
+            if not self.journal.done(step.name):
+                raise
+        else:
+            await self.journal.confirm(step.name, result)
+
+    async def _reconcile(self, step_name: str, begun_at: datetime) -> None:
+        """An earlier visible call has no recorded answer. Read-only: what does the platform say?"""
+        step = next((each for each in self.platform.plan(self.job.post) if each.name == step_name), None)
+        if step is None:
+            raise Failure(ErrorCode.OUTCOME_UNKNOWN, f"step {step_name} is not in the plan any more")
+        async with _deadline(RECONCILE_TIMEOUT_SECONDS):
+            found = await self.platform.reconcile(self._context(step, self.executor.http, begun_at=begun_at))
+        log.info("publish.reconciled", step=step_name, truth=found.truth.value)
+        if found.truth is Truth.PUBLISHED and found.result is not None:
+            result = {
+                "platform_post_id": found.result.platform_post_id,
+                "permalink": found.result.permalink,
+                "adopted": True,
+            }
+            await self.journal.confirm(step_name, result)
+        elif found.truth is Truth.NOT_PUBLISHED:
+            await self.journal.unbegin(step_name, found.forget_steps)
+            if found.code is not None:
+                raise Failure(ErrorCode(found.code), found.detail)
+        elif found.again_in_seconds is not None:
+            raise Snooze(
+                found.again_in_seconds,
+                stage=Stage.PUBLISHING,
+                code=ErrorCode.OUTCOME_UNKNOWN,
+                detail="looking at the platform",
+            )
+        else:
+            raise Failure(ErrorCode.OUTCOME_UNKNOWN, found.detail)
+
+    # After -------------------------------------------------------------------------------------------------------------
+
+    async def succeed(self, *, remark: str | None = None) -> None:
+        """Write "published". `remark`: a catalog code about a post that is out."""
+        result = self.journal.confirmed()
+        if result is None:
+            raise Failure(ErrorCode.INTERNAL_ERROR, "the plan has no visible step")
+        remarks = [each["code"] for each in self.journal.results.values() if isinstance(each.get("code"), str)]
+        code = remark or (remarks[-1] if remarks else None)
+        # A platform that publishes by itself at the given time made it visible then, not when it took the bytes.
+        at = max(self.job.post.publish_at, self._visible_at() or self.job.post.publish_at)
+        answer = await self.executor.queries.succeed_job(
+            self.job, published_at=min(at, self.now()), code=code, message=catalog.message(code, "") if code else None
+        )
+        if answer == "stale":
+            raise Stale
+        self.executor.health.finished(self.job.account.platform, "published", code or "")
+        log.info("job.published", platform_post_id=result.get("platform_post_id"), remark=code)
+
+    def _visible_at(self) -> datetime | None:
+        for entry in self.claim.journal:
+            if entry.state == "confirmed":
+                return entry.updated_at
+        return self.now()
+
+    # What a step is given ----------------------------------------------------------------------------------------------
+
+    def _context(self, step: Step, http: Http, *, begun_at: datetime | None = None) -> StepContext:
+        async def save(result: Mapping[str, Any], *, secret: Mapping[str, Any] | None = None) -> None:
+            await self.journal.save(step.name, result, secret=secret)
+
+        async def forget(*steps: str) -> None:
+            await self.journal.forget(*steps)
+
+        return StepContext(
+            job=self.job,
+            runtime=self.runtime,
+            http=http,
+            media=self._readers,
+            facts=self.facts,
+            journal=self.journal.results,
+            quota=self.executor.quota,
+            access_token=self._access_token,
+            save=save,
+            forget=forget,
+            progress=self.progress.report,
+            now=self.now,
+            config=self.executor.settings,
+            begun_at=begun_at,
+        )
+
+    async def _access_token(self, *, fresh: bool = False) -> str:
+        rejected = self._token if fresh else None
+        self._token = await self.executor.tokens.access_token(
+            self.job.account.account_id, self.job.account.platform, rejected=rejected
+        )
+        return self._token
+
+    async def _open_media(self) -> None:
+        if self._readers:
+            return
+        for item, facts in zip(self.job.post.media, self.facts, strict=False):
+            try:
+                reader = await self._stack.enter_async_context(
+                    self.executor.media.open(item, prefer=self.platform.rules.prefer_rendition, expect=facts)
+                )
+            except MediaNotReady as waiting:
+                raise Snooze(waiting.seconds, stage=Stage.PREPARING, code=waiting.code, detail=waiting.detail) from None
+            self._readers.append(reader)
+
+    async def _write_progress(self, stage: Stage, percent: int) -> None:
+        if await self.executor.queries.set_progress(self.job, stage, percent) == "stale":
+            raise Stale
+
+    def now(self) -> datetime:
+        """Database time: that of the claim, plus what has passed here since."""
+        return self.job.claimed_at + timedelta(seconds=self.runtime.monotonic() - self._claimed_at_monotonic)
+
+
+@contextlib.asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    """The last resort against a step that hangs inside a living worker."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Failure(ErrorCode.STEP_TIMEOUT, f"after {seconds:.0f} s") from None

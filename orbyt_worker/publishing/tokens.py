@@ -1,0 +1,203 @@
+"""Access tokens of accounts: opened from the sealed table, refreshed ahead of expiry, one refresher at a time.
+
+A network blip never disconnects an account: only a confirmed rejection (catalog: needs_reauth) does, and only if the grant that
+failed is still the stored one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from orbyt_worker.crypto import Keyring
+from orbyt_worker.db.queries import Grant, Queries, SealedSecret
+from orbyt_worker.errors import catalog
+from orbyt_worker.errors.codes import ErrorCode
+from orbyt_worker.errors.failure import Failure
+from orbyt_worker.health import Health
+from orbyt_worker.logs import Redactor
+from orbyt_worker.platforms.base import Http, Platform, TokenGrant
+from orbyt_worker.runtime import Runtime
+from orbyt_worker.settings import Settings
+
+# Google's own library treats a token as stale 3:45 before its end; five minutes leave room for one long call.
+# Source: PyPI google-auth 2.62.2, read 2026-11.
+REFRESH_AHEAD_SECONDS = 300.0
+# The refresh lease outlives the longest possible call to a token endpoint (30 s) with room to write the result.
+REFRESH_LEASE_SECONDS = 90.0
+# How long others wait for whoever is refreshing, and how often they look.
+BUSY_WAIT_SECONDS_MAX = 60.0
+BUSY_LOOK_SECONDS = 0.25
+# After a failed refresh that was not a rejection: nobody asks again for so long.
+COOL_SECONDS = 30.0
+
+ACCESS = "access_token"
+REFRESH = "refresh_token"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    version: int
+    access_token: str | None
+    expires_in_seconds: float | None
+    refresh_token: str | None
+
+
+class Tokens:
+    """Hands out access tokens. Nothing is cached in the process: the table is the truth and reading it is one round trip."""
+
+    def __init__(
+        self,
+        *,
+        queries: Queries,
+        keyring: Keyring,
+        platforms: Mapping[str, Platform],
+        http: Http,
+        settings: Settings,
+        runtime: Runtime,
+        redactor: Redactor,
+        health: Health,
+        worker_id: UUID | None = None,
+    ) -> None:
+        self._queries = queries
+        self._keyring = keyring
+        self._platforms = platforms
+        self._http = http
+        self._settings = settings
+        self._runtime = runtime
+        self._redactor = redactor
+        self._health = health
+        # Whose refresh leases these are: they end with the worker's own.
+        self._worker_id = worker_id
+
+    async def access_token(self, account_id: UUID, platform: str, *, rejected: str | None = None) -> str:
+        """A token good for at least a few minutes.
+
+        `rejected`: a token the platform has just refused (401); it is refreshed even if it should still be valid.
+        Raises Failure(account_needs_reauth | google_grant_invalid | google_token_unavailable | …).
+        """
+        give_up_at = self._runtime.monotonic() + BUSY_WAIT_SECONDS_MAX
+        while True:
+            opened = await self._open(account_id)
+            if (
+                opened.access_token is not None
+                and opened.access_token != rejected
+                and _fresh(opened, REFRESH_AHEAD_SECONDS)
+            ):
+                return opened.access_token
+            answer, token = await self._refresh(account_id, platform, opened)
+            if token is not None:
+                return token
+            # Somebody else is at it, or it failed a moment ago: what is still valid is still good.
+            if opened.access_token is not None and opened.access_token != rejected and _fresh(opened, 30.0):
+                return opened.access_token
+            if answer == "cooling" or self._runtime.monotonic() >= give_up_at:
+                raise Failure(
+                    ErrorCode.GOOGLE_TOKEN_UNAVAILABLE if platform == "youtube" else ErrorCode.PLATFORM_UNAVAILABLE,
+                    "token refresh",
+                )
+            await self._runtime.sleep(BUSY_LOOK_SECONDS)
+
+    async def refresh_now(self, account_id: UUID, platform: str) -> None:
+        """For upkeep: refresh once if nobody else does. Failures are recorded; the account's state follows from them."""
+        await self._refresh(account_id, platform, await self._open(account_id))
+
+    async def mark_needs_reauth(self, account_id: UUID, code: str) -> None:
+        """The platform refused the account itself. Ignored if the grant was replaced since."""
+        grant = await self._queries.read_grant(account_id)
+        if grant is not None:
+            await self._queries.mark_needs_reauth(account_id, version=grant.version, code=code)
+
+    async def connect(self, account_id: UUID, granted: TokenGrant) -> None:
+        """Store a validated grant and make the account active; its held jobs go on by themselves."""
+        await self._queries.store_grant(
+            account_id, secrets=self._seal(account_id, granted), scopes=granted.scopes, token_expires_in_seconds=None
+        )
+
+    async def _open(self, account_id: UUID) -> _Opened:
+        grant: Grant | None = await self._queries.read_grant(account_id)
+        if grant is None or not grant.secrets:
+            raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "no stored grant")
+        if grant.status != "active":
+            raise Failure(
+                ErrorCode.ACCOUNT_DISCONNECTED if grant.status == "disconnected" else ErrorCode.ACCOUNT_NEEDS_REAUTH
+            )
+        access = grant.secrets.get(ACCESS)
+        return _Opened(
+            version=grant.version,
+            access_token=self._plain(account_id, access),
+            expires_in_seconds=access.expires_in_seconds if access else None,
+            refresh_token=self._plain(account_id, grant.secrets.get(REFRESH)),
+        )
+
+    def _plain(self, account_id: UUID, secret: SealedSecret | None) -> str | None:
+        if secret is None:
+            return None
+        plain = self._keyring.open(secret.sealed, owner_id=account_id, kind=secret.kind, key_id=secret.key_id).decode()
+        self._redactor.register(plain)
+        return plain
+
+    def _seal(self, account_id: UUID, granted: TokenGrant) -> list[SealedSecret]:
+        secrets: list[SealedSecret] = []
+        for kind, value, expires in (
+            (ACCESS, granted.access_token, granted.expires_in_seconds),
+            (REFRESH, granted.refresh_token, None),
+        ):
+            # Never overwrite a stored secret with nothing: what is not named stays.
+            if value:
+                self._redactor.register(value)
+                sealed = self._keyring.seal(value, owner_id=account_id, kind=kind)
+                secrets.append(SealedSecret(kind, sealed.blob, sealed.key_id, expires))
+        return secrets
+
+    async def _refresh(self, account_id: UUID, platform: str, opened: _Opened) -> tuple[str, str | None]:
+        """(answer of the database, new token). The token is None when somebody else is at it or was faster."""
+        if opened.refresh_token is None:
+            raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "no refresh token")
+        lease_id = self._runtime.new_id()
+        answer = await self._queries.begin_refresh(
+            account_id,
+            version=opened.version,
+            lease_id=lease_id,
+            lease_seconds=REFRESH_LEASE_SECONDS,
+            worker_id=self._worker_id,
+        )
+        if answer != "ok":
+            return answer, None
+        try:
+            granted = await self._platforms[platform].refresh(self._http, self._settings, opened.refresh_token)
+        except Failure as failure:
+            self._health.token_refreshed(platform, str(failure.code))
+            log.warning("token.refresh_failed", account_id=str(account_id), platform=platform, code=str(failure.code))
+            cool = failure.retry_after_seconds if failure.retry_after_seconds is not None else COOL_SECONDS
+            await self._queries.fail_refresh(
+                account_id, version=opened.version, lease_id=lease_id, code=str(failure.code), cool_seconds=cool
+            )
+            # A token that is still good survives a blip of the token endpoint.
+            if (
+                not catalog.entry(failure.code).needs_reauth
+                and opened.access_token is not None
+                and _fresh(opened, 30.0)
+            ):
+                return "cooling", None
+            raise
+        stored = await self._queries.finish_refresh(
+            account_id,
+            version=opened.version,
+            lease_id=lease_id,
+            secrets=self._seal(account_id, granted),
+            scopes=granted.scopes,
+        )
+        self._health.token_refreshed(platform, stored)
+        if stored != "ok":
+            return stored, None
+        return "ok", granted.access_token
+
+
+def _fresh(opened: _Opened, seconds: float) -> bool:
+    return opened.expires_in_seconds is None or opened.expires_in_seconds > seconds

@@ -1,0 +1,36 @@
+"""The injected world: clock, sleep, randomness, ids. Nothing else in the worker reads them directly.
+
+`now()` is only for log lines and for estimating the database clock; what is due, and when a lease ends, is
+decided by the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """Production defaults; tests replace single fields.
+
+    `checkpoint(kind, name)` is called right before and right after every external call and every journal
+    write (`kind` is one of http.before, http.after, db.before, db.after). In production it does nothing; the
+    sandbox can make it kill the process there, which is how the kill tests reach every instruction that matters.
+    """
+
+    now: Callable[[], datetime] = _utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: random.Random = field(default_factory=random.SystemRandom)
+    new_id: Callable[[], uuid.UUID] = uuid.uuid4
+    checkpoint: Callable[[str, str], None] = lambda kind, name: None

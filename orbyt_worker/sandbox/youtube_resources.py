@@ -1,0 +1,117 @@
+"""Videos, channels and playlist entries as the YouTube Data API shows them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from orbyt_worker.sandbox.youtube_rules import format_time
+
+if TYPE_CHECKING:
+    from orbyt_worker.sandbox.youtube import YouTube
+    from orbyt_worker.sandbox.youtube_model import Channel, Video
+
+
+def video_resource(youtube: YouTube, video: Video, parts: list[str]) -> dict[str, Any]:
+    """The video as the API shows it, for an owner."""
+    youtube.settle_video(video)
+    done, status = youtube.processed(video), youtube.upload_status(video)
+    every: dict[str, dict[str, Any]] = {
+        "snippet": {
+            **video.snippet, "publishedAt": format_time(video.public_since or video.created_at), "channelId": video.channel_id,
+            "channelTitle": youtube.channels[video.channel_id].title, "categoryId": video.snippet.get("categoryId", "22"),
+            "description": video.snippet.get("description", ""), "thumbnails": {}, "liveBroadcastContent": "none",
+        },
+        "status": {
+            **{k: v for k, v in video.status.items() if k in {"selfDeclaredMadeForKids", "containsSyntheticMedia"}},
+            "uploadStatus": status, "privacyStatus": video.privacy, "license": video.status.get("license", "youtube"),
+            "embeddable": video.status.get("embeddable", True), "publicStatsViewable": video.status.get("publicStatsViewable", True),
+            "madeForKids": video.status.get("selfDeclaredMadeForKids", False),
+        },
+        "contentDetails": {
+            "duration": f"PT{int(video.facts.duration_seconds or 0)}S" if done else "PT0S", "dimension": "2d", "definition": "hd",
+            "caption": "false", "licensedContent": False,
+        },
+        "processingDetails": _processing(youtube, video),
+        "fileDetails": {"fileSize": str(video.received.size_bytes), "fileType": "video", **({"fileName": video.file_name} if video.file_name else {})},
+        "statistics": {"viewCount": "0", "likeCount": "0", "favoriteCount": "0", "commentCount": "0"},
+        **video.extra,
+    }  # fmt: skip
+    if video.publish_at is not None:
+        every["status"]["publishAt"] = format_time(video.publish_at)
+    if status == "failed" and video.outcome == "failed":
+        every["status"]["failureReason"] = video.reason or "conversion"
+    if status == "rejected":
+        every["status"]["rejectionReason"] = video.reason or "termsOfUse"
+    shown = {part: every[part] for part in parts if part in every}
+    return {"kind": "youtube#video", "etag": etag(shown), "id": video.video_id, **shown}
+
+
+def _processing(youtube: YouTube, video: Video) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "fileDetailsAvailability": "available",
+        "processingIssuesAvailability": "inProgress",
+        "thumbnailsAvailability": "inProgress",
+    }
+    if not youtube.processed(video):
+        now = youtube.sandbox.clock.now()
+        whole = max(0.001, (video.processed_at - video.created_at).total_seconds())
+        share = min(0.99, max(0.0, (now - video.created_at).total_seconds() / whole))
+        # The total is revised half way, so the percentage falls: clients must bear it.
+        total = 100 if share < 0.5 else 200
+        left_ms = max(0, int((video.processed_at - now).total_seconds() * 1000))
+        progress = {"partsTotal": str(total), "partsProcessed": str(int(share * 100)), "timeLeftMs": str(left_ms)}
+        return {**details, "processingStatus": "processing", "processingProgress": progress}
+    if video.outcome == "terminated":
+        return {**details, "processingStatus": "terminated"}
+    if video.outcome == "failed":
+        return {**details, "processingStatus": "failed", "processingFailureReason": "transcodeFailed"}
+    return {**details, "processingStatus": "succeeded", "thumbnailsAvailability": "available"}
+
+
+def etag(value: Any) -> str:
+    """An entity tag that changes with the value."""
+    return hashlib.sha1(json.dumps(value, sort_keys=True, default=str).encode(), usedforsecurity=False).hexdigest()[:27]
+
+
+def channel_resource(youtube: YouTube, channel: Channel, parts: list[str]) -> dict[str, Any]:
+    """The channel as the API shows it."""
+    videos = [
+        v
+        for v in youtube.videos.values()
+        if v.channel_id == channel.channel_id and v.privacy == "public" and youtube.exists(v)
+    ]
+    every: dict[str, Any] = {
+        "snippet": {
+            "title": channel.title, "description": "", "customUrl": channel.handle, "publishedAt": format_time(channel.created_at),
+            "thumbnails": {"default": {"url": f"{youtube.sandbox.base_url}/media/photo.jpg", "width": 88, "height": 88}},
+            "localized": {"title": channel.title, "description": ""},
+        },
+        "contentDetails": {"relatedPlaylists": {"likes": "", "uploads": channel.uploads_playlist_id}},
+        "status": {"privacyStatus": "public", "isLinked": True, "longUploadsStatus": channel.long_uploads_status, "madeForKids": False},
+        "statistics": {"viewCount": "0", "subscriberCount": "0", "hiddenSubscriberCount": False, "videoCount": str(len(videos))},
+        "brandingSettings": {"channel": {"title": channel.title}},
+    }  # fmt: skip
+    shown = {part: every[part] for part in parts if part in every}
+    return {"kind": "youtube#channel", "etag": etag(shown), "id": channel.channel_id, **shown}
+
+
+def item_resource(youtube: YouTube, video: Video, playlist_id: str, position: int, parts: list[str]) -> dict[str, Any]:
+    """An entry of a playlist."""
+    every: dict[str, Any] = {
+        "snippet": {
+            "publishedAt": format_time(video.created_at), "channelId": video.channel_id, "title": video.snippet.get("title", ""),
+            "description": video.snippet.get("description", ""), "playlistId": playlist_id, "position": position, "thumbnails": {},
+            "resourceId": {"kind": "youtube#video", "videoId": video.video_id},
+            "channelTitle": youtube.channels[video.channel_id].title,
+        },
+        "contentDetails": {"videoId": video.video_id},
+        "status": {"privacyStatus": video.privacy},
+    }  # fmt: skip
+    if video.public_since is not None:
+        every["contentDetails"]["videoPublishedAt"] = format_time(video.public_since)
+    shown = {part: every[part] for part in parts if part in every}
+    item_id = base64.urlsafe_b64encode(f"{playlist_id}.{video.video_id}".encode()).decode().rstrip("=")
+    return {"kind": "youtube#playlistItem", "etag": etag(shown), "id": item_id, **shown}

@@ -1,0 +1,44 @@
+"""`orbyt-worker sandbox`: a local world to develop an app against, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from orbyt_worker.local import LocalStack
+
+
+async def run_sandbox(*, port: int, data_dir: str | None) -> None:
+    """Start everything, print what to put where, wait for SIGINT or SIGTERM, stop everything."""
+    console = Console()
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        running.add_signal_handler(number, stop.set)
+    with tempfile.TemporaryDirectory(prefix="orbyt-sandbox-") as directory:
+        stack = LocalStack(Path(directory), data_dir=Path(data_dir) if data_dir else None, sandbox_port=port)
+        await asyncio.to_thread(stack.__enter__)
+        try:
+            user_id = stack.database.create_user("dev@example.com") if data_dir is None else None
+            account = stack.database.connect_youtube(stack.sandbox, user_id, stack.key) if user_id else None
+            asset = stack.sandbox.state.mux.create_asset()
+            worker = stack.start_worker()
+            console.print(f"database      {stack.database.url()}", highlight=False)
+            console.print(
+                f"platforms     {stack.sandbox.url}   (control: {stack.sandbox.url}/_control)", highlight=False
+            )
+            console.print(f"worker log    {worker.log_path}", highlight=False)
+            if account is not None:
+                console.print(
+                    f"user          {account.user_id}\naccount       {account.account_id}   (YouTube)", highlight=False
+                )
+            console.print(f"a video       mux://{asset.playback_id}", highlight=False)
+            console.print("\nCtrl-C stops everything.")
+            await stop.wait()
+            await asyncio.to_thread(worker.stop)
+        finally:
+            await asyncio.to_thread(stack.__exit__, None, None, None)

@@ -1,0 +1,115 @@
+"""What every worker does now and then: expire, hold and release, refresh connections, prune, measure.
+
+All workers do all of it; the functions in the database skip what somebody else has locked, so nobody leads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from orbyt_worker.db.pool import DatabaseUnavailable
+from orbyt_worker.db.queries import Queries
+from orbyt_worker.errors.failure import Failure
+from orbyt_worker.health import Health
+from orbyt_worker.publishing.tokens import Tokens
+from orbyt_worker.runtime import Runtime
+
+PRUNE_SECONDS = 3600.0
+REFRESH_BATCH_MAX = 20
+# Refreshes of one round are spread over this part of the upkeep interval.
+REFRESH_SPREAD = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class Upkeep:
+    """`round()` does everything once; `run()` repeats it."""
+
+    def __init__(
+        self,
+        *,
+        queries: Queries,
+        tokens: Tokens,
+        runtime: Runtime,
+        health: Health,
+        interval_seconds: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._queries = queries
+        self._tokens = tokens
+        self._runtime = runtime
+        self._health = health
+        self._interval_seconds = interval_seconds
+        self._wake = wake
+        self._pruned_at = float("-inf")
+
+    async def run(self) -> None:
+        """Until cancelled. The first round comes soon, later ones jittered so that workers drift apart."""
+        while True:
+            await self._runtime.sleep(self._interval_seconds * self._runtime.random.uniform(0.3, 1.0))
+            await self.round()
+
+    async def round(self) -> None:
+        """One round. Trouble in one part is logged and does not keep the others from running."""
+        for name, part in (
+            ("expire", self._expire),
+            ("accounts", self._tend_accounts),
+            ("refresh", self._refresh),
+            ("prune", self._prune),
+            ("measure", self._measure),
+        ):
+            await self._try(name, part)
+
+    async def _try(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await part()
+        except DatabaseUnavailable as error:
+            log.warning("upkeep.database_lost", part=name, error=type(error).__name__)
+        except Exception:
+            log.exception("upkeep.failed", part=name)
+
+    async def _expire(self) -> None:
+        jobs = await self._queries.expire_jobs()
+        if jobs:
+            log.warning("upkeep.expired", jobs=jobs)
+
+    async def _tend_accounts(self) -> None:
+        jobs = await self._queries.tend_accounts()
+        if jobs:
+            log.info("upkeep.accounts", jobs=jobs)
+            self._wake()
+
+    async def _refresh(self) -> None:
+        due = await self._queries.accounts_to_refresh(limit=REFRESH_BATCH_MAX)
+        pause = self._interval_seconds * REFRESH_SPREAD / max(len(due), 1)
+        for account_id, platform in due:
+            try:
+                await self._tokens.refresh_now(account_id, platform)
+            except Failure as failure:
+                # Recorded by Tokens; the account's state follows from the catalog.
+                log.warning(
+                    "upkeep.refresh_failed", account_id=str(account_id), platform=platform, code=str(failure.code)
+                )
+            await self._runtime.sleep(pause)
+
+    async def _prune(self) -> None:
+        now = self._runtime.monotonic()
+        if now - self._pruned_at < PRUNE_SECONDS:
+            return
+        rows = await self._queries.prune()
+        self._pruned_at = now
+        log.info("upkeep.pruned", rows=rows)
+
+    async def _measure(self) -> None:
+        self._health.queue_facts(await self._queries.queue_facts())
+
+
+async def cancel_and_wait(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until each has cleaned up."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

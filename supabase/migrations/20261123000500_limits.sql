@@ -1,0 +1,321 @@
+-- Orbyt: limits shared by the fleet (throttles, breaker, quota) and upkeep.
+
+create function orbyt_private.set_throttle(
+  p_scope text, p_key text, p_seconds double precision, p_code text, p_phase text default 'publish', p_now timestamptz default now()
+)
+returns timestamptz
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_until timestamptz;
+begin
+  insert into orbyt_private.throttles as t (scope, key, until, code, updated_at)
+  values (p_scope, p_key, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
+  on conflict (scope, key) do update
+  set until = greatest(t.until, excluded.until), code = excluded.code, updated_at = p_now,
+      hits = case when t.until < p_now - interval '1 hour' then 1 else t.hits + 1 end
+  returning t.until into v_until;
+  if p_scope = 'account' then
+    update orbyt_private.lanes l
+    set blocked_until = greatest(l.blocked_until, v_until)
+    where l.account_id = p_key::uuid and (p_phase = 'publish' or l.phase <> 'publish');
+  else
+    update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code) where p.platform = p_key;
+  end if;
+  return v_until;
+end
+$$;
+comment on function orbyt_private.set_throttle(text, text, double precision, text, text, timestamptz) is
+  'Leave a platform or an account alone for so many seconds (at most a week). The claim respects it, so the whole fleet does. A limit an account met in background work does not stop what is ready to be published.';
+
+create function orbyt_private.clear_throttle(p_scope text, p_key text)
+returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  delete from orbyt_private.throttles t where t.scope = p_scope and t.key = p_key;
+  if p_scope = 'account' then
+    update orbyt_private.lanes l
+    set blocked_until = case when a.status = 'active' then null else 'infinity'::timestamptz end
+    from orbyt.accounts a
+    where l.account_id = p_key::uuid and a.account_id = l.account_id;
+  else
+    update orbyt.platforms p set paused_until = null, pause_code = null where p.platform = p_key;
+    delete from orbyt_private.breakers b where b.platform = p_key;
+  end if;
+  perform pg_catalog.pg_notify('orbyt_jobs', '');
+end
+$$;
+comment on function orbyt_private.clear_throttle(text, text) is 'End a pause now.';
+
+-- Breaker: an outage seen by several accounts stops all claims for the platform; then one probe at a time.
+create function orbyt_private.report_outage(p_platform text, p_account_id uuid, p_now timestamptz default now())
+returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_accounts integer;
+  v_probe_at timestamptz;
+begin
+  insert into orbyt_private.outage_reports as r (platform, account_id, reported_at)
+  values (p_platform, p_account_id, p_now)
+  on conflict (platform, account_id) do update set reported_at = excluded.reported_at;
+  delete from orbyt_private.outage_reports r where r.platform = p_platform and r.reported_at < p_now - interval '5 minutes';
+  select count(*) into v_accounts from orbyt_private.outage_reports r where r.platform = p_platform;
+  if v_accounts < 5 and not exists (select from orbyt_private.breakers b where b.platform = p_platform) then
+    return false;
+  end if;
+  insert into orbyt_private.breakers as b (platform, opened_at, probe_at)
+  values (p_platform, p_now, p_now + interval '30 seconds')
+  on conflict (platform) do update
+  set probe_at = greatest(b.probe_at, p_now + least(interval '30 seconds' * (2 ^ least(b.openings, 5)), interval '15 minutes')),
+      openings = case when b.probe_at <= p_now + interval '60 seconds' then b.openings + 1 else b.openings end
+  returning b.probe_at into v_probe_at;
+  update orbyt.platforms p
+  set paused_until = greatest(p.paused_until, v_probe_at), pause_code = orbyt_private.known_code('platform_unavailable')
+  where p.platform = p_platform;
+  return true;
+end
+$$;
+comment on function orbyt_private.report_outage(text, uuid, timestamptz) is
+  'A job met an outage. Five accounts within five minutes open the breaker; each failed probe doubles the pause, up to 15 minutes.';
+
+create function orbyt_private.report_recovery(p_platform text)
+returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  -- The common case, nothing open, reads one tiny table and writes nothing.
+  if not exists (select from orbyt_private.breakers b where b.platform = p_platform) then
+    return;
+  end if;
+  delete from orbyt_private.breakers b where b.platform = p_platform;
+  delete from orbyt_private.outage_reports r where r.platform = p_platform;
+  update orbyt.platforms p set paused_until = null, pause_code = null
+  where p.platform = p_platform and p.pause_code = 'platform_unavailable';
+  perform pg_catalog.pg_notify('orbyt_jobs', '');
+end
+$$;
+comment on function orbyt_private.report_recovery(text) is 'The platform answered: close its breaker if it was open.';
+
+-- Quota -------------------------------------------------------------------------------------------------------------------
+
+create function orbyt_private.quota_window(p_bucket text, p_now timestamptz, out window_start timestamptz, out resets_at timestamptz)
+language sql
+stable
+set search_path = ''
+as $$
+  -- YouTube counts per day of the Pacific time zone, daylight saving included.
+  -- Source: YouTube Data API, "Quota Calculator" and "Getting started", read 2026-11.
+  select pg_catalog.date_trunc('day', p_now at time zone 'America/Los_Angeles') at time zone 'America/Los_Angeles',
+         (pg_catalog.date_trunc('day', p_now at time zone 'America/Los_Angeles') + interval '1 day') at time zone 'America/Los_Angeles'
+$$;
+comment on function orbyt_private.quota_window(text, timestamptz) is 'Current window of a bucket: midnight to midnight, Pacific time.';
+
+create function orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamptz default now(),
+  out granted boolean, out reset_in_seconds double precision, out units_left integer)
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_window record;
+begin
+  select * into v_window from orbyt_private.quota_window(p_bucket, p_now);
+  insert into orbyt_private.quota_ledger (bucket, key, window_start, resets_at, units_max)
+  values (p_bucket, p_key, v_window.window_start, v_window.resets_at, p_units_max)
+  on conflict (bucket, key, window_start) do nothing;
+  update orbyt_private.quota_ledger l
+  set units_used = l.units_used + p_units, units_max = p_units_max
+  where l.bucket = p_bucket and l.key = p_key and l.window_start = v_window.window_start
+    and l.closed_at is null and l.units_used + p_units <= p_units_max
+  returning p_units_max - l.units_used into units_left;
+  granted := found;
+  reset_in_seconds := extract(epoch from v_window.resets_at - p_now);
+  units_left := coalesce(units_left, 0);
+end
+$$;
+comment on function orbyt_private.reserve_quota(text, text, integer, integer, timestamptz) is
+  'Reserve units of a bucket before the call is made; all workers share the ledger. Refused: granted is false and the reset is named.';
+
+create function orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamptz default now())
+returns void
+language sql
+security definer
+set search_path = ''
+as $$
+  update orbyt_private.quota_ledger l
+  set units_used = greatest(l.units_used - p_units, 0)
+  from orbyt_private.quota_window(p_bucket, p_now) w
+  where l.bucket = p_bucket and l.key = p_key and l.window_start = w.window_start
+$$;
+comment on function orbyt_private.refund_quota(text, text, integer, timestamptz) is 'The call was certainly never made: give the units back.';
+
+create function orbyt_private.close_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamptz default now())
+returns double precision
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_window record;
+begin
+  select * into v_window from orbyt_private.quota_window(p_bucket, p_now);
+  insert into orbyt_private.quota_ledger as l (bucket, key, window_start, resets_at, units_max, closed_at)
+  values (p_bucket, p_key, v_window.window_start, v_window.resets_at, p_units_max, p_now)
+  on conflict (bucket, key, window_start) do update set closed_at = coalesce(l.closed_at, p_now);
+  return extract(epoch from v_window.resets_at - p_now);
+end
+$$;
+comment on function orbyt_private.close_quota(text, text, integer, timestamptz) is
+  'The platform says the bucket is used up: nobody asks again before the reset. Returns the seconds until then.';
+
+-- Upkeep ------------------------------------------------------------------------------------------------------------------
+
+create function orbyt_private.expire_jobs(p_limit integer default 200, p_now timestamptz default now())
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs;
+  v_count integer := 0;
+begin
+  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  for v_job in
+    select j.*
+    from orbyt_private.job_queue q
+    join orbyt.publish_jobs j on j.job_id = q.job_id
+    where q.worker_id is null and q.expires_at <= p_now
+      and not exists (select from orbyt_private.job_steps s where s.job_id = q.job_id and s.state in ('begun', 'confirmed'))
+    order by q.expires_at
+    limit p_limit
+    for update of j, q skip locked
+  loop
+    update orbyt.publish_jobs j
+    set status = 'failed', error_code = orbyt_private.known_code('deadline_missed'),
+        error_message = orbyt_private.catalog_message('deadline_missed', case when v_job.error_code is null then null else 'last problem: ' || v_job.error_code end),
+        retryable = false
+    where j.job_id = v_job.job_id
+    returning * into v_job;
+    perform orbyt_private.add_event(v_job, 'failed', 'deadline_missed');
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function orbyt_private.expire_jobs(integer, timestamptz) is
+  'Fail jobs whose expires_at has passed and that certainly were not published. Jobs whose outcome is open stay as they are.';
+
+create function orbyt_private.tend_accounts(p_limit integer default 500)
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_account record;
+  v_count integer := 0;
+begin
+  -- Rest of the batches that the account trigger began.
+  for v_account in
+    select distinct l.account_id
+    from orbyt_private.lanes l
+    where l.blocked_until = 'infinity' and l.next_run_at is not null
+    limit 20
+  loop
+    v_count := v_count + orbyt_private.hold_account_jobs(v_account.account_id, p_limit);
+  end loop;
+  for v_account in
+    select distinct q.account_id
+    from orbyt_private.job_queue q
+    join orbyt.accounts a on a.account_id = q.account_id and a.status = 'active'
+    join orbyt.publish_jobs j on j.job_id = q.job_id
+    where q.run_at is null and q.worker_id is null and j.status = 'held' and (j.needs_reauth or j.error_code = 'account_disconnected')
+    limit 20
+  loop
+    v_count := v_count + orbyt_private.release_account_jobs(v_account.account_id, p_limit);
+  end loop;
+  return v_count;
+end
+$$;
+comment on function orbyt_private.tend_accounts(integer) is 'Hold and release in batches what the change of an account''s status could not do at once.';
+
+create function orbyt_private.prune(p_limit integer default 1000, p_now timestamptz default now())
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_days integer := coalesce((orbyt_private.setting('retention_days'))::integer, 90);
+  v_count integer;
+  v_total integer := 0;
+begin
+  -- Upload addresses are worthless once a job is finished: gone at once, not after the retention time.
+  delete from orbyt_private.job_steps s
+  where (s.job_id, s.step) in (
+    select s2.job_id, s2.step
+    from orbyt_private.job_steps s2
+    where s2.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s2.job_id)
+    limit p_limit);
+  get diagnostics v_count = row_count;
+  v_total := v_total + v_count;
+  delete from orbyt.publish_jobs j
+  where j.job_id in (
+    select j2.job_id from orbyt.publish_jobs j2
+    where j2.status in ('published', 'failed', 'cancelled')
+      and j2.created_at < p_now - pg_catalog.make_interval(days => v_days)
+      and j2.updated_at < p_now - pg_catalog.make_interval(days => v_days)
+    order by j2.created_at
+    limit p_limit);
+  get diagnostics v_count = row_count;
+  v_total := v_total + v_count;
+  delete from orbyt_private.workers w
+  where w.lease_until < p_now - interval '1 day'
+    and not exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id);
+  delete from orbyt_private.quota_ledger l where l.resets_at < p_now - interval '40 days';
+  delete from orbyt_private.throttles t where t.until < p_now - interval '1 day';
+  update orbyt.platforms p set paused_until = null, pause_code = null
+  where p.paused_until < p_now and not exists (select from orbyt_private.breakers b where b.platform = p.platform);
+  return v_total;
+end
+$$;
+comment on function orbyt_private.prune(integer, timestamptz) is
+  'Delete what is no longer needed: upload addresses of finished jobs, jobs older than retention_days, silent workers, old ledgers.';
+create index job_steps_secret_idx on orbyt_private.job_steps (job_id) where secret is not null;
+
+create function orbyt_private.queue_facts(p_now timestamptz default now())
+returns jsonb
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select pg_catalog.jsonb_build_object(
+    'oldest_due_age_seconds', coalesce((
+      select greatest(max(extract(epoch from p_now - x.next_run_at)), 0)
+      from orbyt.platforms p
+      cross join unnest(array['publish', 'background', 'inspect']::orbyt_private.job_phase[]) as f (phase)
+      cross join lateral (
+        select l.next_run_at from orbyt_private.lanes l
+        where l.platform = p.platform and l.phase = f.phase and l.due_at <= p_now
+        order by l.due_at limit 1) x), 0),
+    'throttles', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('scope', t.scope, 'key', case when t.scope = 'platform' then t.key else 'account' end, 'code', t.code))
+      from orbyt_private.throttles t where t.until > p_now), '[]'::jsonb),
+    'quota', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('bucket', q.bucket, 'key', q.key,
+               'left', case when q.closed_at is null then q.units_max - q.units_used else 0 end))
+      from orbyt_private.quota_ledger q where q.resets_at > p_now), '[]'::jsonb))
+$$;
+comment on function orbyt_private.queue_facts(timestamptz) is 'Numbers for /metrics, read from small tables only.';

@@ -1,0 +1,382 @@
+-- Orbyt: what the app calls. Thin `security invoker` functions in `orbyt` over private ones that check ownership first
+-- (Supabase lints 0028 and 0029 want no definer function in an exposed schema). Arguments are named like the fields, because the app
+-- passes them by name.
+
+-- Whose job it is: the signed-in user's. A server with the secret key (service_role, no auth.uid()) may act for anybody.
+create function orbyt_private.own_job(p_job_id uuid)
+returns orbyt.publish_jobs
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs;
+begin
+  select * into v_job from orbyt.publish_jobs j where j.job_id = p_job_id for update;
+  if v_job.job_id is null
+     or (v_job.user_id is distinct from auth.uid() and coalesce(auth.role(), '') <> 'service_role' and session_user <> 'postgres') then
+    perform orbyt_private.raise_error('job_not_found', 'job_id');
+  end if;
+  return v_job;
+end
+$$;
+comment on function orbyt_private.own_job(uuid) is 'Lock a job of the caller; somebody else''s is answered like one that does not exist.';
+
+create function orbyt_private.cancel_own_job(p_job_id uuid)
+returns orbyt.publish_jobs
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs := orbyt_private.own_job(p_job_id);
+begin
+  if v_job.status = 'cancelled' then
+    return v_job;
+  end if;
+  if v_job.status in ('published', 'failed') or orbyt_private.was_published(p_job_id) then
+    perform orbyt_private.raise_error('job_already_finished', 'job_id');
+  end if;
+  if orbyt_private.publish_is_open(p_job_id) then
+    perform orbyt_private.raise_error('publish_in_progress', 'job_id');
+  end if;
+  update orbyt.publish_jobs j
+  set status = 'cancelled', error_code = null, error_message = null
+  where j.job_id = p_job_id
+  returning * into v_job;
+  perform orbyt_private.add_event(v_job, 'cancelled');
+  return v_job;
+end
+$$;
+comment on function orbyt_private.cancel_own_job(uuid) is 'Cancel before the visible call. A worker that is preparing it is fenced and stops.';
+
+create function orbyt_private.retry_own_job(p_job_id uuid)
+returns orbyt.publish_jobs
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs := orbyt_private.own_job(p_job_id);
+  v_account orbyt.accounts;
+begin
+  if v_job.status in ('queued', 'publishing') then
+    return v_job;
+  end if;
+  if v_job.status in ('published', 'cancelled') then
+    perform orbyt_private.raise_error('job_already_finished', 'job_id');
+  end if;
+  -- Live on the platform, refused there afterwards: sending the same again would only double it.
+  if orbyt_private.was_published(p_job_id) then
+    perform orbyt_private.raise_error('job_not_retryable', 'job_id', v_job.error_code);
+  end if;
+  select * into v_account from orbyt.accounts a where a.account_id = v_job.account_id;
+  if v_account.status = 'disconnected' then
+    perform orbyt_private.raise_error('account_disconnected', 'account_id');
+  end if;
+  if v_account.status = 'needs_reauth' then
+    perform orbyt_private.raise_error('account_needs_reauth', 'account_id');
+  end if;
+  update orbyt.publish_jobs j set status = 'queued' where j.job_id = p_job_id returning * into v_job;
+  update orbyt_private.job_queue q set failures = 0 where q.job_id = p_job_id;
+  perform orbyt_private.add_event(v_job, 'retried');
+  return v_job;
+end
+$$;
+comment on function orbyt_private.retry_own_job(uuid) is
+  'Try a failed or held job again, from where it stopped. If its outcome is unknown, the worker looks at the platform first and never just sends again.';
+
+create function orbyt_private.reschedule_own_job(p_job_id uuid, p_publish_at timestamptz, p_expires_at timestamptz)
+returns orbyt.publish_jobs
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs := orbyt_private.own_job(p_job_id);
+begin
+  if v_job.status = 'publishing' then
+    perform orbyt_private.raise_error('job_already_started', 'job_id');
+  end if;
+  update orbyt.publish_jobs j
+  set publish_at = coalesce(p_publish_at, now()),
+      expires_at = coalesce(p_expires_at, coalesce(p_publish_at, now()) + (j.expires_at - j.publish_at))
+  where j.job_id = p_job_id
+  returning * into v_job;
+  perform orbyt_private.add_event(v_job, 'rescheduled');
+  return v_job;
+end
+$$;
+comment on function orbyt_private.reschedule_own_job(uuid, timestamptz, timestamptz) is 'Move a job that has not been started to another time.';
+
+create function orbyt_private.check_own_post(
+  p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb,
+  p_publish_at timestamptz, p_expires_at timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+  v_account orbyt.accounts;
+  v_problems jsonb := '[]';
+  v_publish_at timestamptz := coalesce(p_publish_at, now());
+begin
+  select * into v_account from orbyt.accounts a
+  where a.account_id = p_account_id and (a.user_id = auth.uid() or coalesce(auth.role(), '') = 'service_role' or session_user = 'postgres');
+  if v_account.account_id is null then
+    v_problems := pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('code', 'account_not_found', 'field', 'account_id', 'detail', ''));
+  else
+    if v_account.status <> 'active' then
+      v_problems := v_problems || pg_catalog.jsonb_build_object(
+        'code', case when v_account.status = 'disconnected' then 'account_disconnected' else 'account_needs_reauth' end,
+        'field', 'account_id', 'detail', '');
+    end if;
+    if not exists (select from orbyt.platforms p where p.platform = v_account.platform and p.enabled) then
+      v_problems := v_problems || pg_catalog.jsonb_build_object('code', 'platform_not_configured', 'field', 'account_id', 'detail', '');
+    end if;
+    v_problems := v_problems || coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', c.code, 'field', c.field, 'detail', c.detail))
+      from orbyt_private.check_content(
+        v_account.platform, p_kind, p_title, p_caption, coalesce(p_media, '[]'::jsonb), coalesce(p_options, '{}'::jsonb),
+        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb);
+  end if;
+  return (
+    select coalesce(pg_catalog.jsonb_agg(x.problem || pg_catalog.jsonb_build_object(
+             'title', e.title, 'what_happened', e.what_happened, 'what_to_do', e.what_to_do, 'action', e.action)), '[]'::jsonb)
+    from pg_catalog.jsonb_array_elements(v_problems) as x (problem)
+    left join orbyt.error_catalog e on e.code = x.problem ->> 'code');
+end
+$$;
+comment on function orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz) is
+  'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted.';
+
+-- The RPCs ------------------------------------------------------------------------------------------------------------------
+
+create function orbyt.cancel_job(job_id uuid)
+returns orbyt.publish_jobs
+language sql
+security invoker
+set search_path = ''
+as $$ select (orbyt_private.cancel_own_job($1)).* $$;
+comment on function orbyt.cancel_job(uuid) is
+  'Cancel a job that is not public yet. Errors: job_not_found, job_already_finished, publish_in_progress. Safe to repeat.';
+
+create function orbyt.retry_job(job_id uuid)
+returns orbyt.publish_jobs
+language sql
+security invoker
+set search_path = ''
+as $$ select (orbyt_private.retry_own_job($1)).* $$;
+comment on function orbyt.retry_job(uuid) is
+  'Try a failed or held job again, from where it stopped. Errors: job_not_found, job_already_finished, job_not_retryable, account_needs_reauth, account_disconnected. Safe to repeat.';
+
+create function orbyt.reschedule_job(job_id uuid, publish_at timestamptz, expires_at timestamptz default null)
+returns orbyt.publish_jobs
+language sql
+security invoker
+set search_path = ''
+as $$ select (orbyt_private.reschedule_own_job($1, $2, $3)).* $$;
+comment on function orbyt.reschedule_job(uuid, timestamptz, timestamptz) is
+  'Move a job that has not been started. Errors: job_not_found, job_already_started, job_already_finished, publish_at_invalid, expires_at_invalid. Safe to repeat.';
+
+create function orbyt.check_post(
+  account_id uuid, kind orbyt.post_kind, title text default null, caption text default null, media jsonb default '[]',
+  options jsonb default '{}', publish_at timestamptz default null, expires_at timestamptz default null
+)
+returns jsonb
+language sql
+stable
+security invoker
+set search_path = ''
+as $$ select orbyt_private.check_own_post($1, $2, $3, $4, $5, $6, $7, $8) $$;
+comment on function orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz) is
+  'Pre-flight without inserting: every problem the insert would be refused for, with the field to mark. An empty array means fine.';
+
+-- For people with the SQL editor --------------------------------------------------------------------------------------------
+
+create function orbyt_private.mark_as_published(p_job_id uuid, p_platform_post_id text default null, p_permalink text default null)
+returns orbyt.publish_jobs
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs;
+begin
+  update orbyt.publish_jobs j
+  set status = 'published', published_at = coalesce(j.published_at, now()),
+      platform_post_id = coalesce(p_platform_post_id, j.platform_post_id), permalink = coalesce(p_permalink, j.permalink),
+      error_code = null, error_message = null, retryable = null, needs_reauth = false
+  where j.job_id = p_job_id and j.status in ('held', 'failed')
+  returning * into v_job;
+  if v_job.job_id is null then
+    perform orbyt_private.raise_error('job_not_found', 'job_id');
+  end if;
+  perform orbyt_private.add_event(v_job, 'marked_as_published');
+  return v_job;
+end
+$$;
+comment on function orbyt_private.mark_as_published(uuid, text, text) is
+  'A person looked at the platform and the post of a held or failed job is there.';
+
+create function orbyt_private.mark_as_not_published(p_job_id uuid)
+returns orbyt.publish_jobs
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs;
+begin
+  select * into v_job from orbyt.publish_jobs j where j.job_id = p_job_id and j.status = 'held' for update;
+  if v_job.job_id is null then
+    perform orbyt_private.raise_error('job_not_found', 'job_id');
+  end if;
+  -- A person vouches for it: start over from the first step.
+  delete from orbyt_private.job_steps s where s.job_id = p_job_id;
+  update orbyt_private.job_queue q set started = false, failures = 0 where q.job_id = p_job_id;
+  perform orbyt_private.add_event(v_job, 'marked_as_not_published');
+  update orbyt.publish_jobs j set status = 'queued' where j.job_id = p_job_id returning * into v_job;
+  return v_job;
+end
+$$;
+comment on function orbyt_private.mark_as_not_published(uuid) is
+  'A person looked at the platform and the post of a held job is not there: it is published anew, from the first step.';
+
+create function orbyt_private.release_by_code(p_code text, p_limit integer default 500)
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job_id uuid;
+  v_count integer := 0;
+begin
+  for v_job_id in
+    select j.job_id from orbyt.publish_jobs j
+    where j.error_code = p_code and j.status = 'held'
+    order by j.publish_at limit p_limit
+  loop
+    perform orbyt_private.release_job(v_job_id);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function orbyt_private.release_by_code(text, integer) is 'Release all jobs held for one cause, oldest first.';
+
+create function orbyt_private.retry_by_code(p_code text, p_limit integer default 500)
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs;
+  v_count integer := 0;
+begin
+  for v_job in
+    select * from orbyt.publish_jobs j
+    where j.error_code = p_code and j.status = 'failed' and not orbyt_private.was_published(j.job_id)
+    order by j.publish_at limit p_limit
+    for update
+  loop
+    update orbyt.publish_jobs j set status = 'queued' where j.job_id = v_job.job_id returning * into v_job;
+    perform orbyt_private.add_event(v_job, 'retried');
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function orbyt_private.retry_by_code(text, integer) is 'Try again all jobs that failed for one cause and certainly were not published.';
+
+-- Views for admins (the dashboard runs as postgres; the app sees its own rows through them) ---------------------------------
+
+create view orbyt.queue_overview with (security_invoker = on) as
+select j.platform, j.status, j.stage, j.error_code, count(*) as jobs, min(j.run_at) as next_run_at, min(j.created_at) as oldest_created_at
+from orbyt.publish_jobs j
+where j.status in ('queued', 'publishing', 'held')
+group by j.platform, j.status, j.stage, j.error_code;
+comment on view orbyt.queue_overview is 'Open jobs by platform, status, stage and cause.';
+comment on column orbyt.queue_overview.platform is 'Platform.';
+comment on column orbyt.queue_overview.status is 'Status.';
+comment on column orbyt.queue_overview.stage is 'Stage.';
+comment on column orbyt.queue_overview.error_code is 'Cause, if something is in the way.';
+comment on column orbyt.queue_overview.jobs is 'How many.';
+comment on column orbyt.queue_overview.next_run_at is 'When the first of them is looked at next.';
+comment on column orbyt.queue_overview.oldest_created_at is 'Oldest of them.';
+
+create view orbyt.jobs_needing_attention with (security_invoker = on) as
+select j.job_id, j.account_id, a.name as account_name, j.platform, j.status, j.stage, j.error_code, e.what_happened, e.who_acts, e.what_to_do,
+       j.publish_at, j.run_at, j.attempt, j.updated_at
+from orbyt.publish_jobs j
+join orbyt.accounts a on a.account_id = j.account_id
+left join orbyt.error_catalog e on e.code = j.error_code
+where j.status = 'held' or (j.status in ('queued', 'publishing') and j.run_at < now() - interval '10 minutes');
+comment on view orbyt.jobs_needing_attention is 'Held jobs, and jobs that should have been taken up more than ten minutes ago.';
+comment on column orbyt.jobs_needing_attention.job_id is 'The job.';
+comment on column orbyt.jobs_needing_attention.account_id is 'Its account.';
+comment on column orbyt.jobs_needing_attention.account_name is 'Name of the account.';
+comment on column orbyt.jobs_needing_attention.platform is 'Platform.';
+comment on column orbyt.jobs_needing_attention.status is 'Status.';
+comment on column orbyt.jobs_needing_attention.stage is 'Stage.';
+comment on column orbyt.jobs_needing_attention.error_code is 'Cause.';
+comment on column orbyt.jobs_needing_attention.what_happened is 'The cause in a sentence.';
+comment on column orbyt.jobs_needing_attention.who_acts is 'Who has to act.';
+comment on column orbyt.jobs_needing_attention.what_to_do is 'What to do.';
+comment on column orbyt.jobs_needing_attention.publish_at is 'When it should be public.';
+comment on column orbyt.jobs_needing_attention.run_at is 'When it is looked at next.';
+comment on column orbyt.jobs_needing_attention.attempt is 'How often it was taken up.';
+comment on column orbyt.jobs_needing_attention.updated_at is 'Last change.';
+
+create view orbyt.connection_health with (security_invoker = on) as
+select a.account_id, a.user_id, a.platform, a.name, a.status, a.error_code, a.checked_at, a.token_expires_at,
+       (select count(*) from orbyt.publish_jobs j where j.account_id = a.account_id and j.user_id = a.user_id and j.status in ('queued', 'publishing')) as open_jobs,
+       (select count(*) from orbyt.publish_jobs j where j.account_id = a.account_id and j.user_id = a.user_id and j.status = 'held') as held_jobs
+from orbyt.accounts a;
+comment on view orbyt.connection_health is 'Every account with its state and the jobs that depend on it.';
+comment on column orbyt.connection_health.account_id is 'The account.';
+comment on column orbyt.connection_health.user_id is 'Owner.';
+comment on column orbyt.connection_health.platform is 'Platform.';
+comment on column orbyt.connection_health.name is 'Name.';
+comment on column orbyt.connection_health.status is 'Status.';
+comment on column orbyt.connection_health.error_code is 'Why it needs attention.';
+comment on column orbyt.connection_health.checked_at is 'When it was last seen working.';
+comment on column orbyt.connection_health.token_expires_at is 'When the connection ends if nothing renews it.';
+comment on column orbyt.connection_health.open_jobs is 'Jobs queued or publishing.';
+comment on column orbyt.connection_health.held_jobs is 'Jobs held.';
+
+create view orbyt_private.workers_alive with (security_invoker = on) as
+select w.worker_id, w.host, w.version, w.started_at, w.heartbeat_at, w.lease_until,
+       case when w.stopped_at is not null then 'stopped' when w.lease_until > now() then 'alive' else 'silent' end as state,
+       (select count(*) from orbyt_private.job_queue q where q.worker_id = w.worker_id) as jobs
+from orbyt_private.workers w;
+comment on view orbyt_private.workers_alive is 'Worker processes: alive, stopped, or silent (their jobs are taken back).';
+comment on column orbyt_private.workers_alive.worker_id is 'The worker.';
+comment on column orbyt_private.workers_alive.host is 'Machine or container.';
+comment on column orbyt_private.workers_alive.version is 'Version.';
+comment on column orbyt_private.workers_alive.started_at is 'Start.';
+comment on column orbyt_private.workers_alive.heartbeat_at is 'Last sign of life.';
+comment on column orbyt_private.workers_alive.lease_until is 'Its lease.';
+comment on column orbyt_private.workers_alive.state is 'alive, stopped or silent.';
+comment on column orbyt_private.workers_alive.jobs is 'Jobs it has claimed.';
+
+create view orbyt_private.quota_left with (security_invoker = on) as
+select l.bucket, l.key, l.units_max, l.units_used, case when l.closed_at is null then l.units_max - l.units_used else 0 end as units_left,
+       l.resets_at,
+       (select count(*) from orbyt.publish_jobs j
+        where l.bucket = 'youtube_uploads' and j.platform = 'youtube' and j.status = 'queued' and j.publish_at < l.resets_at) as scheduled_before_reset
+from orbyt_private.quota_ledger l
+where l.resets_at > now();
+comment on view orbyt_private.quota_left is 'Allowance of the current window: used, left, and what is scheduled against it.';
+comment on column orbyt_private.quota_left.bucket is 'Bucket.';
+comment on column orbyt_private.quota_left.key is 'Project or account.';
+comment on column orbyt_private.quota_left.units_max is 'Allowance.';
+comment on column orbyt_private.quota_left.units_used is 'Used or reserved.';
+comment on column orbyt_private.quota_left.units_left is 'Left.';
+comment on column orbyt_private.quota_left.resets_at is 'When it resets.';
+comment on column orbyt_private.quota_left.scheduled_before_reset is 'Queued uploads that want to go out before the reset.';

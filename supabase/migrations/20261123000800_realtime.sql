@@ -1,0 +1,150 @@
+-- Orbyt: what a phone hears. The row is the truth, Realtime is a hint.
+--
+-- Two ways, both work: `postgres_changes` on the tables (publication), and private Broadcast on the user's own topic, for scale.
+-- Payloads are small and carry the row's version; they hold no media URLs and no texts.
+
+create function orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb)
+returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  -- realtime.send never fails its caller; where Realtime is not installed there is nobody to tell.
+  -- Owned by postgres: only then may it insert into realtime.messages. Source: supabase/realtime, tenant migrations, read 2026-11.
+  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+    perform realtime.send(p_payload, p_event, 'orbyt:' || p_user_id::text, true);
+  end if;
+end
+$$;
+comment on function orbyt_private.broadcast(uuid, text, jsonb) is 'Send one message to a user''s private topic orbyt:<user id>.';
+
+create function orbyt_private.publish_jobs_broadcast()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'publish_job', pg_catalog.jsonb_build_object(
+    'job_id', new.job_id, 'post_id', new.post_id, 'account_id', new.account_id, 'platform', new.platform,
+    'status', new.status, 'stage', new.stage, 'progress', new.progress, 'run_at', new.run_at,
+    'permalink', new.permalink, 'error_code', new.error_code, 'retryable', new.retryable, 'needs_reauth', new.needs_reauth,
+    'version', new.version));
+  return null;
+end
+$$;
+comment on function orbyt_private.publish_jobs_broadcast() is 'One message per visible change of a job.';
+
+create trigger publish_jobs_broadcast_insert after insert on orbyt.publish_jobs
+  for each row execute function orbyt_private.publish_jobs_broadcast();
+create trigger publish_jobs_broadcast_update after update on orbyt.publish_jobs
+  for each row
+  when ((old.status, old.stage, old.progress, old.run_at, old.permalink, old.error_code, old.retryable, old.needs_reauth)
+        is distinct from
+        (new.status, new.stage, new.progress, new.run_at, new.permalink, new.error_code, new.retryable, new.needs_reauth))
+  execute function orbyt_private.publish_jobs_broadcast();
+
+create function orbyt_private.accounts_broadcast()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'account', pg_catalog.jsonb_build_object(
+    'account_id', new.account_id, 'platform', new.platform, 'status', new.status, 'error_code', new.error_code, 'version', new.version));
+  return null;
+end
+$$;
+comment on function orbyt_private.accounts_broadcast() is 'One message per visible change of an account.';
+
+create trigger accounts_broadcast_insert after insert on orbyt.accounts
+  for each row execute function orbyt_private.accounts_broadcast();
+create trigger accounts_broadcast_update after update on orbyt.accounts
+  for each row
+  when ((old.status, old.error_code, old.name) is distinct from (new.status, new.error_code, new.name))
+  execute function orbyt_private.accounts_broadcast();
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
+    if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'publish_jobs') then
+      alter publication supabase_realtime add table orbyt.publish_jobs;
+    end if;
+    if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'accounts') then
+      alter publication supabase_realtime add table orbyt.accounts;
+    end if;
+  end if;
+end
+$$;
+
+-- Who may execute what. Functions are executable by everybody unless revoked, so: nothing, then by name.
+do $$
+declare
+  v_function record;
+begin
+  for v_function in
+    select p.oid::regprocedure as name
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname in ('orbyt', 'orbyt_private')
+  loop
+    execute 'revoke all on function ' || v_function.name || ' from public, anon, authenticated, service_role, orbyt_worker';
+  end loop;
+end
+$$;
+
+grant execute on function orbyt.cancel_job(uuid), orbyt.retry_job(uuid), orbyt.reschedule_job(uuid, timestamptz, timestamptz),
+  orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz)
+  to authenticated, service_role;
+-- Called by the invoker functions above; each checks ownership itself.
+grant execute on function orbyt_private.cancel_own_job(uuid), orbyt_private.retry_own_job(uuid),
+  orbyt_private.reschedule_own_job(uuid, timestamptz, timestamptz),
+  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz)
+  to authenticated, service_role;
+
+grant execute on function
+  orbyt_private.register_worker(uuid, text, text, jsonb, double precision, timestamptz),
+  orbyt_private.heartbeat(uuid, double precision, timestamptz),
+  orbyt_private.take_back(timestamptz, integer),
+  orbyt_private.retire_worker(uuid),
+  orbyt_private.give_back(uuid),
+  orbyt_private.claim_jobs(uuid, integer, integer, double precision, timestamptz),
+  orbyt_private.next_due_in_seconds(timestamptz),
+  orbyt_private.save_step(uuid, integer, text, boolean, jsonb, bytea, text),
+  orbyt_private.forget_steps(uuid, integer, text[]),
+  orbyt_private.begin_publish(uuid, integer, text, double precision, timestamptz),
+  orbyt_private.confirm_publish(uuid, integer, text, jsonb),
+  orbyt_private.unbegin_publish(uuid, integer, text, text[]),
+  orbyt_private.set_progress(uuid, integer, text, integer),
+  orbyt_private.put_back(uuid, integer, double precision, text, text, text, text, boolean, jsonb, timestamptz),
+  orbyt_private.succeed_job(uuid, integer, timestamptz, text, text),
+  orbyt_private.fail_job(uuid, integer, text, text, jsonb),
+  orbyt_private.hold_job(uuid, integer, text, text, jsonb),
+  orbyt_private.set_throttle(text, text, double precision, text, text, timestamptz),
+  orbyt_private.report_outage(text, uuid, timestamptz),
+  orbyt_private.report_recovery(text),
+  orbyt_private.reserve_quota(text, text, integer, integer, timestamptz),
+  orbyt_private.refund_quota(text, text, integer, timestamptz),
+  orbyt_private.close_quota(text, text, integer, timestamptz),
+  orbyt_private.expire_jobs(integer, timestamptz),
+  orbyt_private.tend_accounts(integer),
+  orbyt_private.prune(integer, timestamptz),
+  orbyt_private.queue_facts(timestamptz),
+  orbyt_private.master_keys(),
+  orbyt_private.read_grant(uuid),
+  orbyt_private.begin_refresh(uuid, bigint, uuid, double precision, uuid, timestamptz),
+  orbyt_private.finish_refresh(uuid, bigint, uuid, jsonb, text[]),
+  orbyt_private.fail_refresh(uuid, bigint, uuid, text, double precision),
+  orbyt_private.mark_needs_reauth(uuid, bigint, text),
+  orbyt_private.accounts_to_refresh(integer, timestamptz),
+  orbyt_private.connect_account(uuid, text, text, text, text, text[], text, uuid),
+  orbyt_private.store_grant(uuid, jsonb, text[], double precision)
+  to orbyt_worker;
+
+-- The migrations' own view of the world, for people: select on the admin views is the owner's (postgres) alone, except
+-- where row level security already shows everybody just their own rows.
+revoke all on orbyt.queue_overview, orbyt.jobs_needing_attention, orbyt.connection_health from public, anon, authenticated, service_role, orbyt_worker;
+grant select on orbyt.queue_overview, orbyt.jobs_needing_attention, orbyt.connection_health to authenticated, service_role;
+revoke all on orbyt_private.workers_alive, orbyt_private.quota_left from public, anon, authenticated, service_role, orbyt_worker;

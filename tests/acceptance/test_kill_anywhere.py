@@ -1,0 +1,121 @@
+"""SIGKILL before and after every external call and every statement of the YouTube road; restart; count on the platform.
+
+The list of places is not written down: a first run records every checkpoint it passes (`Runtime.checkpoint`, which surrounds
+each HTTP call and each database statement), and one run per checkpoint then dies exactly there. Whatever is added to the road
+later is killed too.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from orbyt_worker.local import ConnectedAccount, LocalDatabase
+from orbyt_worker.sandbox.postgres import PostgresServer
+from tests.fix_world import World
+
+# Two cores: more processes at once only wait for each other.
+AT_ONCE = 6
+# Polling repeats; the first few passes of each kind of checkpoint are the ones that differ.
+REPEATS_MAX = 3
+# The worker's life around the job, and upkeep that runs beside it: dying there is the same as dying between two statements.
+BESIDE = (
+    "queue_facts",
+    "tend_accounts",
+    "expire_jobs",
+    "prune",
+    "accounts_to_refresh",
+    "next_due_in_seconds",
+    "heartbeat",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    number: int
+    kind: str
+    name: str
+
+
+def places(log: Path) -> list[Place]:
+    """The checkpoints of the recorded run worth dying at."""
+    seen: dict[tuple[str, str], int] = {}
+    chosen = []
+    for line in log.read_text().splitlines():
+        number, kind, name = line.split(" ", 2)
+        seen[kind, name] = seen.get((kind, name), 0) + 1
+        if seen[kind, name] <= REPEATS_MAX and name not in BESIDE:
+            chosen.append(Place(int(number), kind, name))
+    return chosen
+
+
+# Larger than one chunk (8 MiB), so that the upload has a middle.
+SIZE_BYTES = 9_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_anywhere_the_video_is_there_exactly_once(
+    world: World, postgres: PostgresServer, world_template: tuple[str, bytes], tmp_path: Path
+) -> None:
+    video = world.video(SIZE_BYTES)
+
+    def insert(one: World, account: ConnectedAccount) -> UUID:
+        return one.insert(account, title="Kill me", media=[video])
+
+    recorded = tmp_path / "checkpoints"
+    account = world.channel()
+    with world.worker(name="recording", sandbox_checkpoint_log=recorded) as worker:
+        world.wait_for(insert(world, account), "published")
+        worker.stop()
+    todo = places(recorded)
+    names = {place.name for place in todo}
+    assert {
+        "youtube.videos.insert",
+        "youtube.upload.finish",
+        "google.token.refresh",
+        "begin_publish",
+        "confirm_publish",
+        "succeed_job",
+    } <= names
+    assert len(todo) > 40
+
+    def die_at(place: Place) -> str | None:
+        """What went wrong, if anything."""
+        template, key = world_template
+        directory = tmp_path / f"at-{place.number}"
+        directory.mkdir()
+        name = f"kill_{place.number}"
+        one = World(LocalDatabase.create(postgres, name, template=template), world.sandbox, key, directory)
+        try:
+            account = one.channel()
+            job_id = insert(one, account)
+            with one.worker(name="first", sandbox_kill_at=place.number) as first:
+                try:
+                    code = first.wait(25)
+                except subprocess.TimeoutExpired:
+                    # This run passed fewer checkpoints than the recorded one (polls differ): nothing was killed.
+                    first.signal(signal.SIGKILL)
+                else:
+                    if code != -signal.SIGKILL:
+                        return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
+            with one.worker(name="second"):
+                row = one.wait_for(job_id, "published", "failed", "held", timeout_seconds=60)
+            videos = one.videos(account)
+            if row["status"] != "published" or len(videos) != 1:
+                return f"{place}: {row['status']} {row['error_code']}, {len(videos)} videos: {one.events(job_id)}"
+            if videos[0].size_bytes != SIZE_BYTES or row["platform_post_id"] != videos[0].video_id:
+                return f"{place}: {videos[0].size_bytes} bytes, {row['platform_post_id']} != {videos[0].video_id}"
+            return None
+        finally:
+            postgres.drop_database(name)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        problems = [problem for problem in pool.map(die_at, todo) if problem is not None]
+    assert problems == []

@@ -1,0 +1,129 @@
+"""A world for acceptance tests: a database with everything in it, the simulated platforms, worker processes.
+
+Nothing waits by sleeping: a trigger that exists only in the tests' database notifies every change of a job, and `wait_for`
+listens.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from orbyt_worker.local import ConnectedAccount, LocalDatabase, WorkerProcess
+from orbyt_worker.sandbox.postgres import PostgresServer
+from orbyt_worker.sandbox.server import SandboxServer
+
+TELL = """
+create function public.tell_tests() returns trigger language plpgsql as $$
+begin
+  perform pg_notify('tests', new.job_id::text);
+  return null;
+end $$;
+create trigger tell_tests after insert or update on orbyt.publish_jobs for each row execute function public.tell_tests();
+"""
+# Quick workers: a dead one is noticed in about a second and a half.
+QUICK = {
+    "lease_seconds": 1.5,
+    "heartbeat_seconds": 0.4,
+    "poll_seconds": 0.3,
+    "upkeep_seconds": 1,
+    "shutdown_seconds": 5,
+}
+
+
+class World:
+    """One test's database and platforms."""
+
+    def __init__(self, database: LocalDatabase, sandbox: SandboxServer, key: bytes, directory: Path) -> None:
+        self.database = database
+        self.sandbox = sandbox
+        self.key = key
+        self.directory = directory
+        self.user_id = database.create_user(f"{uuid.uuid4().hex[:8]}@example.com")
+
+    def channel(self, **account: Any) -> ConnectedAccount:
+        """A connected YouTube channel of this test's user."""
+        return self.database.connect_youtube(self.sandbox, self.user_id, self.key, **account)
+
+    def video(self, size_bytes: int = 700_000, **asset: Any) -> dict[str, str]:
+        """A media item: a real MP4 on the simulated Mux."""
+        made = self.sandbox.state.mux.create_asset(size_bytes=size_bytes, **asset)
+        return {"type": "video", "url": f"https://stream.mux.com/{made.playback_id}.m3u8"}
+
+    def insert(self, account: ConnectedAccount, **columns: Any) -> UUID:
+        return self.database.insert_job(account.user_id, account.account_id, **columns)
+
+    def worker(self, *, name: str = "worker", **settings: Any) -> WorkerProcess:
+        """A quick worker process; further settings by name."""
+        environment = self.database.worker_environment(self.sandbox, self.directory / "spool", **{**QUICK, **settings})
+        return WorkerProcess(environment, self.directory / f"{name}.log")
+
+    def job(self, job_id: UUID) -> dict[str, Any]:
+        return self.database.fetch("select * from orbyt.publish_jobs where job_id = %s", [job_id])[0]
+
+    def wait_for(
+        self,
+        job_id: UUID,
+        *statuses: str,
+        timeout_seconds: float = 40,
+        until: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> dict[str, Any]:
+        """The row as soon as it has one of the statuses (or `until` holds)."""
+        deadline = time.monotonic() + timeout_seconds
+        with psycopg.connect(self.database.url(), autocommit=True, row_factory=dict_row) as connection:
+            connection.execute("listen tests")
+            while True:
+                row = connection.execute("select * from orbyt.publish_jobs where job_id = %s", [job_id]).fetchone()
+                assert row is not None
+                if row["status"] in statuses or (until is not None and until(row)):
+                    return row
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    shown = {
+                        key: row[key]
+                        for key in ("status", "stage", "progress", "attempt", "error_code", "error_message", "run_at")
+                    }
+                    logs = "\n".join(
+                        f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.directory.glob("*.log"))
+                    )
+                    pytest.fail(f"job is not {statuses or 'as expected'} after {timeout_seconds} s: {shown}\n{logs}")
+                for _ in connection.notifies(timeout=left, stop_after=1):
+                    pass
+
+    def videos(self, account: ConnectedAccount) -> list[Any]:
+        return self.sandbox.state.youtube.list_videos(channel_id=account.channel_id)
+
+    def events(self, job_id: UUID) -> list[str]:
+        return [
+            each["event"]
+            for each in self.database.fetch(
+                "select event from orbyt.job_events where job_id = %s order by event_id", [job_id]
+            )
+        ]
+
+
+@pytest.fixture(scope="session")
+def world_template(postgres: PostgresServer) -> tuple[str, bytes]:
+    database = LocalDatabase.create(postgres, "template_world")
+    key = database.init_key()
+    database.fetch(TELL)
+    return database.name, key
+
+
+@pytest.fixture
+def world(postgres: PostgresServer, world_template: tuple[str, bytes], tmp_path: Path) -> Iterator[World]:
+    template, key = world_template
+    name = f"world_{uuid.uuid4().hex[:12]}"
+    with SandboxServer() as sandbox:
+        yield World(LocalDatabase.create(postgres, name, template=template), sandbox, key, tmp_path)
+        errors = sandbox.state.internal_errors()
+    postgres.drop_database(name)
+    assert errors == []
