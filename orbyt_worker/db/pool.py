@@ -30,6 +30,15 @@ _KEEPALIVES: Mapping[str, Any] = {
 
 DatabaseUnavailable = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 """What psycopg raises when the database cannot be reached; everything else is a mistake in a statement."""
+DatabaseRefused = psycopg.Error
+"""Any other answer of the database: migrations missing, a right missing. An operator has to act; the worker waits."""
+
+
+NOT_REGISTERED_SQLSTATE = "OR100"
+
+
+class NotRegistered(Exception):
+    """The database does not know this worker (any more): a row silent for a day is pruned. Register again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +106,10 @@ class Database:
     async def fetch(self, statement: LiteralString, parameters: Mapping[str, Any]) -> list[DictRow]:
         """Run one statement, return all rows (the statements bound their own size)."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement, parameters)
+            try:
+                cursor = await connection.execute(statement, parameters)
+            except psycopg.Error as error:
+                if error.sqlstate == NOT_REGISTERED_SQLSTATE:
+                    raise NotRegistered from None
+                raise
             return await cursor.fetchall()

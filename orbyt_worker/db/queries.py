@@ -191,6 +191,10 @@ class Queries:
     async def give_back(self, worker_id: UUID) -> int:
         return cast(int, await self._value("give_back", worker_id=worker_id))
 
+    async def return_jobs(self, worker_id: UUID, job_ids: Sequence[UUID]) -> int:
+        """Give back jobs the database counts as this worker's and that it does not run."""
+        return cast(int, await self._value("return_jobs", worker_id=worker_id, job_ids=list(job_ids)))
+
     async def retire_worker(self, worker_id: UUID) -> None:
         await self._rows("retire_worker", worker_id=worker_id)
 

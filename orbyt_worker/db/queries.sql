@@ -23,6 +23,10 @@ select orbyt_private.next_due_in_seconds() as seconds;
 -- Put everything this worker still holds back into the queue.
 select orbyt_private.give_back(%(worker_id)s) as jobs;
 
+-- name: return_jobs
+-- Give back jobs this worker owns but does not run.
+select orbyt_private.return_jobs(%(worker_id)s, %(job_ids)s) as jobs;
+
 -- name: retire_worker
 -- Say goodbye.
 select orbyt_private.retire_worker(%(worker_id)s);

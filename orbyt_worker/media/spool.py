@@ -201,19 +201,21 @@ class Spool:
         """The last reader has gone: a finished file stays for a while, an unfinished one has lost its purpose."""
         if entry.dropped:
             return
-        if entry.done and entry.failure is None:
+        # Readers take the last bytes from memory, and may be gone before these are on disk.
+        complete = entry.done or (entry.size_bytes is not None and entry.available >= entry.size_bytes)
+        if complete and entry.failure is None:
             entry.timer = asyncio.get_running_loop().call_later(self._grace_seconds, self._drop, entry)
             self._freed.set()  # whoever waits for room may have it
             return
-        if entry.task is not None:
-            entry.task.cancel()
         self._drop(entry)
 
     def _drop(self, entry: _Entry) -> None:
-        """Forget the file; its room is free once no thread uses it any more."""
+        """Forget the file and stop its download; its room is free once no thread uses it any more."""
         if entry.dropped:
             return
         entry.dropped = True
+        if entry.task is not None and not entry.done and entry.failure is None:
+            entry.task.cancel()
         if entry.timer is not None:
             entry.timer.cancel()
         if self._entries.get(entry.key) is entry:
@@ -277,6 +279,8 @@ class Spool:
             entry.failure = failure
         finally:
             entry.announce()
+            if entry.failure is not None and entry.readers == 0:
+                self._drop(entry)
 
     async def _create(self, entry: _Entry) -> None:
         entry.disk_calls += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import io
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -91,7 +92,7 @@ class BlockingFile(io.RawIOBase):
         self._window = window
         self._loop = loop
         self._position = 0
-        self._stopped = False
+        self._stopped = threading.Event()
         self._pending: concurrent.futures.Future[bytes] | None = None
 
     def readable(self) -> bool:
@@ -101,15 +102,17 @@ class BlockingFile(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        if self._stopped or size < 0:
+        if self._stopped.is_set() or size < 0:
             return b""
         self._pending = asyncio.run_coroutine_threadsafe(self._window.read(self._position, size), self._loop)
+        if self._stopped.is_set():  # stop() came between the two lines above, and saw nothing to cancel
+            self._pending.cancel()
         try:
             data = self._pending.result()
         except (Failure, concurrent.futures.CancelledError) as failure:
             # Told as an end of file: FFmpeg prints an exception raised in its callback instead of passing it on.
             self.failure = failure
-            self._stopped = True
+            self._stopped.set()
             return b""
         self._position += len(data)
         return data
@@ -127,6 +130,6 @@ class BlockingFile(io.RawIOBase):
 
     def stop(self) -> None:
         """Called in the event loop."""
-        self._stopped = True
+        self._stopped.set()
         if self._pending is not None:
             self._pending.cancel()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from orbyt_worker.db.pool import DatabaseUnavailable
+from orbyt_worker.db.pool import DatabaseRefused, DatabaseUnavailable, NotRegistered
 from orbyt_worker.db.queries import Claim, Queries
 from orbyt_worker.health import Health
 from orbyt_worker.model import Phase
@@ -57,6 +57,7 @@ class Loop:
         self._health = health
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Claim] = {}
+        self._orphans: frozenset[UUID] = frozenset()
         self._stopping = False
 
     # Waking ------------------------------------------------------------------------------------------------------------
@@ -85,7 +86,12 @@ class Loop:
         self._lease.renewed(sent_at)
 
     async def heartbeat(self) -> None:
-        """Renew the lease and stop every attempt that this worker no longer owns (taken back, cancelled)."""
+        """Renew the lease; stop what this worker no longer owns (taken back, cancelled), give back what it owns and does not run.
+
+        The second happens when the answer of a claim was lost, or the last write of an attempt: the lease goes on, so nobody
+        else would take such a job back. It counts as an orphan when two heartbeats in a row find it so, because a claim may
+        be under way right now.
+        """
         before = dict(self._running)
         sent_at = self._runtime.monotonic()
         owned = await self._queries.heartbeat(self._worker_id, lease_seconds=self._settings.lease_seconds)
@@ -97,6 +103,21 @@ class Loop:
                 log.info("job.lost", job_id=str(claim.job.job_id), attempt=claim.job.attempt)
                 self._health.lease_lost()
                 task.cancel()
+        running = {claim.job.job_id for claim in self._running.values()}
+        orphans = frozenset(job_id for job_id, _ in owned) - {claim.job.job_id for claim in before.values()} - running
+        if confirmed := orphans & self._orphans:
+            jobs = await self._queries.return_jobs(self._worker_id, sorted(confirmed))
+            log.warning("job.orphans_returned", jobs=jobs)
+            self._wake.set()
+        self._orphans = orphans - confirmed
+
+    async def _register_again(self) -> None:
+        try:
+            await self.register()
+            log.warning("worker.registered_again")
+        except (*DatabaseUnavailable, DatabaseRefused) as error:
+            log.warning("worker.not_registered", error=type(error).__name__)
+            await self._runtime.sleep(DATABASE_PAUSE_SECONDS_MIN)
 
     async def keep_lease(self) -> None:
         """Heartbeat until cancelled."""
@@ -104,7 +125,9 @@ class Loop:
             await self._runtime.sleep(self._settings.heartbeat_seconds)
             try:
                 await self.heartbeat()
-            except DatabaseUnavailable as error:
+            except NotRegistered:
+                await self._register_again()
+            except (*DatabaseUnavailable, DatabaseRefused) as error:
                 log.warning(
                     "heartbeat.failed",
                     error=type(error).__name__,
@@ -121,10 +144,19 @@ class Loop:
             try:
                 claimed = await self._claim()
                 failures = 0
-            except DatabaseUnavailable as error:
+            except NotRegistered:
+                await self._register_again()
+                continue
+            except (*DatabaseUnavailable, DatabaseRefused) as error:
                 failures += 1
                 pause = min(DATABASE_PAUSE_SECONDS_MAX, DATABASE_PAUSE_SECONDS_MIN * 2 ** min(failures, 10))
-                log.warning("claim.database_lost", error=type(error).__name__, retry_seconds=pause)
+                # Not only "unreachable": a worker that is newer than the migrations waits for them, and says so.
+                log.warning(
+                    "claim.database_lost",
+                    error=type(error).__name__,
+                    sqlstate=getattr(error, "sqlstate", None),
+                    retry_seconds=pause,
+                )
                 await self._sleep_or_wake(pause)
                 continue
             if not claimed:
@@ -178,7 +210,7 @@ class Loop:
         poll = self._settings.poll_seconds * self._runtime.random.uniform(0.8, 1.0)
         try:
             due = await self._queries.next_due_in_seconds()
-        except DatabaseUnavailable:
+        except (*DatabaseUnavailable, DatabaseRefused):
             return min(poll, DATABASE_PAUSE_SECONDS_MAX)
         return poll if due is None else min(poll, max(due, 0.0) + 0.005)
 

@@ -264,6 +264,16 @@ comment on column orbyt_private.job_steps.call_timeout is 'Longest time the visi
 comment on column orbyt_private.job_steps.begun_at is 'When the visible call was announced.';
 comment on column orbyt_private.job_steps.updated_at is 'When it was last written.';
 
+create table orbyt_private.account_changes (
+  account_id uuid not null,
+  changed_at timestamptz not null default now(),
+  constraint account_changes_pkey primary key (account_id),
+  constraint account_changes_account_id_fkey foreign key (account_id) references orbyt.accounts (account_id) on delete cascade
+);
+comment on table orbyt_private.account_changes is 'Accounts whose status changed and whose jobs are still to be held or released, in batches, by upkeep.';
+comment on column orbyt_private.account_changes.account_id is 'The account.';
+comment on column orbyt_private.account_changes.changed_at is 'When its status changed.';
+
 -- Tokens -------------------------------------------------------------------------------------------------------------
 
 create table orbyt_private.account_grants (
@@ -389,6 +399,7 @@ alter table orbyt_private.workers enable row level security;
 alter table orbyt_private.job_queue enable row level security;
 alter table orbyt_private.lanes enable row level security;
 alter table orbyt_private.job_steps enable row level security;
+alter table orbyt_private.account_changes enable row level security;
 alter table orbyt_private.account_grants enable row level security;
 alter table orbyt_private.account_secrets enable row level security;
 alter table orbyt_private.throttles enable row level security;

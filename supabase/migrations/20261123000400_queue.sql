@@ -47,7 +47,9 @@ begin
   insert into orbyt_private.lanes (account_id, phase, platform, in_flight_max, blocked_until)
   select distinct k.account_id, k.phase, a.platform,
          coalesce((orbyt_private.setting(k.phase::text || '_in_flight_max'))::integer, 1),
-         case when a.status = 'active' then null else 'infinity'::timestamptz end
+         case when a.status <> 'active' then 'infinity'::timestamptz
+              when k.phase = 'publish' then null
+              else (select t.until from orbyt_private.throttles t where t.scope = 'account' and t.key = a.account_id::text) end
   from unnest(p_account_ids, p_phases) as k (account_id, phase)
   join orbyt.accounts a on a.account_id = k.account_id
   where not exists (select from orbyt_private.lanes l where l.account_id = k.account_id and l.phase = k.phase)
@@ -67,7 +69,8 @@ begin
         order by q.run_at limit 1),
       in_flight = (
         select count(*) from orbyt_private.job_queue q
-        where q.account_id = l.account_id and q.phase = l.phase and q.worker_id is not null)
+        where q.account_id = l.account_id and q.phase = l.phase and q.worker_id is not null),
+      in_flight_max = coalesce((orbyt_private.setting(l.phase::text || '_in_flight_max'))::integer, l.in_flight_max)
   where (l.account_id, l.phase) in (select k.account_id, k.phase from unnest(p_account_ids, p_phases) as k (account_id, phase));
 end
 $$;
@@ -486,6 +489,45 @@ begin
 end
 $$;
 comment on function orbyt_private.take_back(timestamptz, integer) is 'Return the jobs of silent workers to the queue; called with every claim.';
+
+-- A claim whose answer was lost, or an attempt whose last write failed: the database says the worker has the job, the worker
+-- knows nothing of it. Its lease goes on, so nobody else would ever take the job back.
+create function orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamptz default now())
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_job orbyt.publish_jobs;
+  v_wait interval;
+  v_count integer := 0;
+begin
+  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  for v_job in
+    select j.*
+    from orbyt.publish_jobs j
+    join orbyt_private.job_queue q on q.job_id = j.job_id
+    where q.worker_id = p_worker_id and q.job_id = any (p_job_ids)
+    order by j.job_id
+    for update of j, q
+  loop
+    select coalesce(max(s.call_timeout), interval '0') into v_wait
+    from orbyt_private.job_steps s where s.job_id = v_job.job_id and s.state = 'begun';
+    update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = v_job.job_id;
+    update orbyt.publish_jobs j
+    set run_at = p_now + v_wait, status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status
+    from orbyt_private.job_queue q
+    where j.job_id = v_job.job_id and q.job_id = j.job_id
+    returning j.* into v_job;
+    perform orbyt_private.add_event(v_job, 'taken_back', null, pg_catalog.jsonb_build_object('run_at', v_job.run_at));
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function orbyt_private.return_jobs(uuid, uuid[], timestamptz) is
+  'Give back jobs that this worker owns but does not run. One whose visible call was begun waits until that call cannot be in flight.';
 
 create function orbyt_private.retire_worker(p_worker_id uuid)
 returns void
@@ -1018,7 +1060,7 @@ begin
   end if;
   v_code := case when v_account.status = 'disconnected' then 'account_disconnected' else 'account_needs_reauth' end;
   with picked as (
-    select q.job_id
+    select q.job_id, q.started and orbyt_private.was_published(q.job_id) as published
     from orbyt_private.job_queue q
     join orbyt.publish_jobs j on j.job_id = q.job_id
     where q.account_id = p_account_id and q.worker_id is null and q.run_at is not null
@@ -1026,15 +1068,18 @@ begin
     limit p_limit
     for update of q, j skip locked
   ), changed as (
+    -- A post that is out already and only waits to be verified stays published; that it could not be verified is a remark.
     update orbyt.publish_jobs j
-    set status = 'held', error_code = v_code, error_message = orbyt_private.catalog_message(v_code, null), retryable = false,
-        needs_reauth = v_account.status = 'needs_reauth'
+    set status = case when p.published then 'published' else 'held' end::orbyt.job_status,
+        published_at = case when p.published then coalesce(j.published_at, greatest(j.publish_at, now())) else j.published_at end,
+        error_code = v_code, error_message = orbyt_private.catalog_message(v_code, null), retryable = false,
+        needs_reauth = not p.published and v_account.status = 'needs_reauth'
     from picked p
     where j.job_id = p.job_id
     returning j.job_id, j.user_id, j.status, j.stage, j.attempt
   ), noted as (
     insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code)
-    select c.job_id, c.user_id, 'held', c.status, c.stage, c.attempt, v_code from changed c
+    select c.job_id, c.user_id, c.status::text, c.status, c.stage, c.attempt, v_code from changed c
     returning 1
   )
   select count(*) into v_count from noted;
@@ -1106,6 +1151,8 @@ begin
   set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
   where l.account_id = new.account_id;
   -- The first batch at once, so that the user sees it; upkeep does the rest.
+  insert into orbyt_private.account_changes as c (account_id) values (new.account_id)
+  on conflict (account_id) do update set changed_at = now();
   if new.status = 'active' then
     perform orbyt_private.release_account_jobs(new.account_id);
   else

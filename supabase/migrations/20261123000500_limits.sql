@@ -223,27 +223,27 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_account record;
+  v_change record;
+  v_done integer;
   v_count integer := 0;
 begin
-  -- Rest of the batches that the account trigger began.
-  for v_account in
-    select distinct l.account_id
-    from orbyt_private.lanes l
-    where l.blocked_until = 'infinity' and l.next_run_at is not null
+  -- Rest of the batches that the trigger on accounts began. Only accounts whose status changed are looked at, however many
+  -- jobs are held elsewhere.
+  for v_change in
+    select c.account_id, a.status
+    from orbyt_private.account_changes c
+    join orbyt.accounts a on a.account_id = c.account_id
+    order by c.changed_at
     limit 20
+    for update of c skip locked
   loop
-    v_count := v_count + orbyt_private.hold_account_jobs(v_account.account_id, p_limit);
-  end loop;
-  for v_account in
-    select distinct q.account_id
-    from orbyt_private.job_queue q
-    join orbyt.accounts a on a.account_id = q.account_id and a.status = 'active'
-    join orbyt.publish_jobs j on j.job_id = q.job_id
-    where q.run_at is null and q.worker_id is null and j.status = 'held' and (j.needs_reauth or j.error_code = 'account_disconnected')
-    limit 20
-  loop
-    v_count := v_count + orbyt_private.release_account_jobs(v_account.account_id, p_limit);
+    v_done := case when v_change.status = 'active' then orbyt_private.release_account_jobs(v_change.account_id, p_limit)
+                   else orbyt_private.hold_account_jobs(v_change.account_id, p_limit) end;
+    v_count := v_count + v_done;
+    -- A job that a worker has in its hands is not held here; that worker finds out by itself.
+    if v_done < p_limit then
+      delete from orbyt_private.account_changes c where c.account_id = v_change.account_id;
+    end if;
   end loop;
   return v_count;
 end
@@ -261,14 +261,26 @@ declare
   v_count integer;
   v_total integer := 0;
 begin
-  -- Upload addresses are worthless once a job is finished: gone at once, not after the retention time.
-  delete from orbyt_private.job_steps s
-  where (s.job_id, s.step) in (
-    select s2.job_id, s2.step
-    from orbyt_private.job_steps s2
-    where s2.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s2.job_id)
-    limit p_limit);
-  get diagnostics v_count = row_count;
+  -- Upload addresses are worthless once a job is finished: gone at once, not after the retention time. That the visible call
+  -- was begun or confirmed is never forgotten: a retry of such a job must not send it again.
+  with stale as (
+    select s.job_id, s.step
+    from orbyt_private.job_steps s
+    where s.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s.job_id)
+    limit p_limit
+  ), blanked as (
+    update orbyt_private.job_steps s
+    set secret = null, secret_key_id = null
+    from stale
+    where s.job_id = stale.job_id and s.step = stale.step and s.state in ('begun', 'confirmed')
+    returning 1
+  ), deleted as (
+    delete from orbyt_private.job_steps s
+    using stale
+    where s.job_id = stale.job_id and s.step = stale.step and s.state in ('saved', 'recorded')
+    returning 1
+  )
+  select (select count(*) from blanked) + (select count(*) from deleted) into v_count;
   v_total := v_total + v_count;
   delete from orbyt.publish_jobs j
   where j.job_id in (

@@ -108,6 +108,7 @@ grant execute on function
   orbyt_private.register_worker(uuid, text, text, jsonb, double precision, timestamptz),
   orbyt_private.heartbeat(uuid, double precision, timestamptz),
   orbyt_private.take_back(timestamptz, integer),
+  orbyt_private.return_jobs(uuid, uuid[], timestamptz),
   orbyt_private.retire_worker(uuid),
   orbyt_private.give_back(uuid),
   orbyt_private.claim_jobs(uuid, integer, integer, double precision, timestamptz),

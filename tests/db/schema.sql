@@ -230,6 +230,8 @@ begin
   set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
   where l.account_id = new.account_id;
   -- The first batch at once, so that the user sees it; upkeep does the rest.
+  insert into orbyt_private.account_changes as c (account_id) values (new.account_id)
+  on conflict (account_id) do update set changed_at = now();
   if new.status = 'active' then
     perform orbyt_private.release_account_jobs(new.account_id);
   else
@@ -1173,7 +1175,7 @@ begin
   end if;
   v_code := case when v_account.status = 'disconnected' then 'account_disconnected' else 'account_needs_reauth' end;
   with picked as (
-    select q.job_id
+    select q.job_id, q.started and orbyt_private.was_published(q.job_id) as published
     from orbyt_private.job_queue q
     join orbyt.publish_jobs j on j.job_id = q.job_id
     where q.account_id = p_account_id and q.worker_id is null and q.run_at is not null
@@ -1181,15 +1183,18 @@ begin
     limit p_limit
     for update of q, j skip locked
   ), changed as (
+    -- A post that is out already and only waits to be verified stays published; that it could not be verified is a remark.
     update orbyt.publish_jobs j
-    set status = 'held', error_code = v_code, error_message = orbyt_private.catalog_message(v_code, null), retryable = false,
-        needs_reauth = v_account.status = 'needs_reauth'
+    set status = case when p.published then 'published' else 'held' end::orbyt.job_status,
+        published_at = case when p.published then coalesce(j.published_at, greatest(j.publish_at, now())) else j.published_at end,
+        error_code = v_code, error_message = orbyt_private.catalog_message(v_code, null), retryable = false,
+        needs_reauth = not p.published and v_account.status = 'needs_reauth'
     from picked p
     where j.job_id = p.job_id
     returning j.job_id, j.user_id, j.status, j.stage, j.attempt
   ), noted as (
     insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code)
-    select c.job_id, c.user_id, 'held', c.status, c.stage, c.attempt, v_code from changed c
+    select c.job_id, c.user_id, c.status::text, c.status, c.stage, c.attempt, v_code from changed c
     returning 1
   )
   select count(*) into v_count from noted;
@@ -1403,14 +1408,26 @@ declare
   v_count integer;
   v_total integer := 0;
 begin
-  -- Upload addresses are worthless once a job is finished: gone at once, not after the retention time.
-  delete from orbyt_private.job_steps s
-  where (s.job_id, s.step) in (
-    select s2.job_id, s2.step
-    from orbyt_private.job_steps s2
-    where s2.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s2.job_id)
-    limit p_limit);
-  get diagnostics v_count = row_count;
+  -- Upload addresses are worthless once a job is finished: gone at once, not after the retention time. That the visible call
+  -- was begun or confirmed is never forgotten: a retry of such a job must not send it again.
+  with stale as (
+    select s.job_id, s.step
+    from orbyt_private.job_steps s
+    where s.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s.job_id)
+    limit p_limit
+  ), blanked as (
+    update orbyt_private.job_steps s
+    set secret = null, secret_key_id = null
+    from stale
+    where s.job_id = stale.job_id and s.step = stale.step and s.state in ('begun', 'confirmed')
+    returning 1
+  ), deleted as (
+    delete from orbyt_private.job_steps s
+    using stale
+    where s.job_id = stale.job_id and s.step = stale.step and s.state in ('saved', 'recorded')
+    returning 1
+  )
+  select (select count(*) from blanked) + (select count(*) from deleted) into v_count;
   v_total := v_total + v_count;
   delete from orbyt.publish_jobs j
   where j.job_id in (
@@ -1905,7 +1922,9 @@ begin
   insert into orbyt_private.lanes (account_id, phase, platform, in_flight_max, blocked_until)
   select distinct k.account_id, k.phase, a.platform,
          coalesce((orbyt_private.setting(k.phase::text || '_in_flight_max'))::integer, 1),
-         case when a.status = 'active' then null else 'infinity'::timestamptz end
+         case when a.status <> 'active' then 'infinity'::timestamptz
+              when k.phase = 'publish' then null
+              else (select t.until from orbyt_private.throttles t where t.scope = 'account' and t.key = a.account_id::text) end
   from unnest(p_account_ids, p_phases) as k (account_id, phase)
   join orbyt.accounts a on a.account_id = k.account_id
   where not exists (select from orbyt_private.lanes l where l.account_id = k.account_id and l.phase = k.phase)
@@ -1925,7 +1944,8 @@ begin
         order by q.run_at limit 1),
       in_flight = (
         select count(*) from orbyt_private.job_queue q
-        where q.account_id = l.account_id and q.phase = l.phase and q.worker_id is not null)
+        where q.account_id = l.account_id and q.phase = l.phase and q.worker_id is not null),
+      in_flight_max = coalesce((orbyt_private.setting(l.phase::text || '_in_flight_max'))::integer, l.in_flight_max)
   where (l.account_id, l.phase) in (select k.account_id, k.phase from unnest(p_account_ids, p_phases) as k (account_id, phase));
 end
 $$;
@@ -2231,6 +2251,43 @@ ALTER FUNCTION orbyt_private.retry_own_job(p_job_id uuid) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.retry_own_job(p_job_id uuid) IS 'Try a failed or held job again, from where it stopped. If its outcome is unknown, the worker looks at the platform first and never just sends again.';
 
+CREATE FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_job orbyt.publish_jobs;
+  v_wait interval;
+  v_count integer := 0;
+begin
+  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  for v_job in
+    select j.*
+    from orbyt.publish_jobs j
+    join orbyt_private.job_queue q on q.job_id = j.job_id
+    where q.worker_id = p_worker_id and q.job_id = any (p_job_ids)
+    order by j.job_id
+    for update of j, q
+  loop
+    select coalesce(max(s.call_timeout), interval '0') into v_wait
+    from orbyt_private.job_steps s where s.job_id = v_job.job_id and s.state = 'begun';
+    update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = v_job.job_id;
+    update orbyt.publish_jobs j
+    set run_at = p_now + v_wait, status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status
+    from orbyt_private.job_queue q
+    where j.job_id = v_job.job_id and q.job_id = j.job_id
+    returning j.* into v_job;
+    perform orbyt_private.add_event(v_job, 'taken_back', null, pg_catalog.jsonb_build_object('run_at', v_job.run_at));
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) IS 'Give back jobs that this worker owns but does not run. One whose visible call was begun waits until that call cannot be in flight.';
+
 CREATE FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea DEFAULT NULL::bytea, p_key_id text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2426,27 +2483,27 @@ CREATE FUNCTION orbyt_private.tend_accounts(p_limit integer DEFAULT 500) RETURNS
     SET search_path TO ''
     AS $$
 declare
-  v_account record;
+  v_change record;
+  v_done integer;
   v_count integer := 0;
 begin
-  -- Rest of the batches that the account trigger began.
-  for v_account in
-    select distinct l.account_id
-    from orbyt_private.lanes l
-    where l.blocked_until = 'infinity' and l.next_run_at is not null
+  -- Rest of the batches that the trigger on accounts began. Only accounts whose status changed are looked at, however many
+  -- jobs are held elsewhere.
+  for v_change in
+    select c.account_id, a.status
+    from orbyt_private.account_changes c
+    join orbyt.accounts a on a.account_id = c.account_id
+    order by c.changed_at
     limit 20
+    for update of c skip locked
   loop
-    v_count := v_count + orbyt_private.hold_account_jobs(v_account.account_id, p_limit);
-  end loop;
-  for v_account in
-    select distinct q.account_id
-    from orbyt_private.job_queue q
-    join orbyt.accounts a on a.account_id = q.account_id and a.status = 'active'
-    join orbyt.publish_jobs j on j.job_id = q.job_id
-    where q.run_at is null and q.worker_id is null and j.status = 'held' and (j.needs_reauth or j.error_code = 'account_disconnected')
-    limit 20
-  loop
-    v_count := v_count + orbyt_private.release_account_jobs(v_account.account_id, p_limit);
+    v_done := case when v_change.status = 'active' then orbyt_private.release_account_jobs(v_change.account_id, p_limit)
+                   else orbyt_private.hold_account_jobs(v_change.account_id, p_limit) end;
+    v_count := v_count + v_done;
+    -- A job that a worker has in its hands is not held here; that worker finds out by itself.
+    if v_done < p_limit then
+      delete from orbyt_private.account_changes c where c.account_id = v_change.account_id;
+    end if;
   end loop;
   return v_count;
 end
@@ -2843,6 +2900,19 @@ COMMENT ON COLUMN orbyt.queue_overview.jobs IS 'How many.';
 COMMENT ON COLUMN orbyt.queue_overview.next_run_at IS 'When the first of them is looked at next.';
 
 COMMENT ON COLUMN orbyt.queue_overview.oldest_created_at IS 'Oldest of them.';
+
+CREATE TABLE orbyt_private.account_changes (
+    account_id uuid NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE orbyt_private.account_changes OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.account_changes IS 'Accounts whose status changed and whose jobs are still to be held or released, in batches, by upkeep.';
+
+COMMENT ON COLUMN orbyt_private.account_changes.account_id IS 'The account.';
+
+COMMENT ON COLUMN orbyt_private.account_changes.changed_at IS 'When its status changed.';
 
 CREATE TABLE orbyt_private.account_grants (
     account_id uuid NOT NULL,
@@ -3253,6 +3323,9 @@ ALTER TABLE ONLY orbyt.publish_jobs
 ALTER TABLE ONLY orbyt.publish_jobs
     ADD CONSTRAINT publish_jobs_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY orbyt_private.account_changes
+    ADD CONSTRAINT account_changes_pkey PRIMARY KEY (account_id);
+
 ALTER TABLE ONLY orbyt_private.account_grants
     ADD CONSTRAINT account_grants_pkey PRIMARY KEY (account_id);
 
@@ -3369,6 +3442,9 @@ ALTER TABLE ONLY orbyt.publish_jobs
 ALTER TABLE ONLY orbyt.publish_jobs
     ADD CONSTRAINT publish_jobs_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY orbyt_private.account_changes
+    ADD CONSTRAINT account_changes_account_id_fkey FOREIGN KEY (account_id) REFERENCES orbyt.accounts(account_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY orbyt_private.account_grants
     ADD CONSTRAINT account_grants_account_id_fkey FOREIGN KEY (account_id) REFERENCES orbyt.accounts(account_id) ON DELETE CASCADE;
 
@@ -3413,6 +3489,8 @@ CREATE POLICY publish_jobs_insert ON orbyt.publish_jobs FOR INSERT TO authentica
 CREATE POLICY publish_jobs_select ON orbyt.publish_jobs FOR SELECT TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid)));
 
 CREATE POLICY publish_jobs_update ON orbyt.publish_jobs FOR UPDATE TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid))) WITH CHECK ((user_id = ( SELECT auth.uid() AS uid)));
+
+ALTER TABLE orbyt_private.account_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.account_grants ENABLE ROW LEVEL SECURITY;
 
@@ -3663,6 +3741,9 @@ REVOKE ALL ON FUNCTION orbyt_private.retry_by_code(p_code text, p_limit integer)
 REVOKE ALL ON FUNCTION orbyt_private.retry_own_job(p_job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.retry_own_job(p_job_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION orbyt_private.retry_own_job(p_job_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) TO orbyt_worker;

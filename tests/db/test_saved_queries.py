@@ -29,7 +29,8 @@ SECOND = "00000000-0000-0000-0000-000000000001"
 COMMENT = re.compile(r"--[^\n]*")
 # Whatever writes without being a function of the schema. `update` and the like may stand in a comment, never in the statement.
 WRITES = re.compile(
-    r"\b(insert|update|delete|merge|truncate|create|alter|drop|grant|revoke|copy|call|do|set_config|notify|vacuum|lock|into)\b", re.IGNORECASE
+    r"\b(insert|update|delete|merge|truncate|create|alter|drop|grant|revoke|copy|call|do|set_config|notify|vacuum|lock|into)\b",
+    re.IGNORECASE,
 )
 FUNCTION = re.compile(r"\b(orbyt(?:_private)?\.[a-z_]+)\(")
 
@@ -98,7 +99,9 @@ async def scene(db: Database) -> Scene:
     )
     failed = await insert_job(db, user_id, account_id, title="failed")
     attempt = await claim_one(db, worker_id, failed)
-    await db.execute("select orbyt_private.save_step(%s, %s, 'start_upload', true, '{\"total_bytes\": 5}')", [failed, attempt])
+    await db.execute(
+        "select orbyt_private.save_step(%s, %s, 'start_upload', true, '{\"total_bytes\": 5}')", [failed, attempt]
+    )
     await db.execute("select orbyt_private.fail_job(%s, %s, 'media_not_found', 'gone')", [failed, attempt])
     unknown = await insert_job(db, user_id, account_id, title="unknown")
     attempt = await claim_one(db, worker_id, unknown)
@@ -109,7 +112,9 @@ async def scene(db: Database) -> Scene:
     due = await insert_job(db, user_id, account_id, title="due")
 
     await db.execute("select orbyt_private.reserve_quota('youtube_uploads', 'default', 90, 95)")
-    lost = await create_account(db, user_id, name="Lost channel", status="needs_reauth", error_code="google_grant_invalid")
+    lost = await create_account(
+        db, user_id, name="Lost channel", status="needs_reauth", error_code="google_grant_invalid"
+    )
     await insert_job(db, user_id, lost, title="waits for its user")
     return Scene(user_id, account_id, lost, worker_id, due, claimed, held, unknown, failed)
 
@@ -119,7 +124,9 @@ async def status_of(db: Database, job_id: UUID) -> str:
 
 
 async def last_event(db: Database, job_id: UUID) -> str:
-    return str(await db.value("select event from orbyt.job_events where job_id = %s order by event_id desc limit 1", [job_id]))
+    return str(
+        await db.value("select event from orbyt.job_events where job_id = %s order by event_id desc limit 1", [job_id])
+    )
 
 
 # What every file promises --------------------------------------------------------------------------------------------------
@@ -133,7 +140,9 @@ def test_each_file_opens_with_its_question_who_and_what_it_changes(file: str) ->
     assert lines[2].startswith("-- Changes: "), lines[2]
     if file.startswith("inspect/"):
         assert lines[2] == "-- Changes: nothing."
-    assert len(split_statements(text_of(file))) == 1, "one question, one statement: the editor shows only the last answer"
+    assert len(split_statements(text_of(file))) == 1, (
+        "one question, one statement: the editor shows only the last answer"
+    )
 
 
 @pytest.mark.parametrize("file", INSPECT)
@@ -159,7 +168,9 @@ async def test_inspect_runs_in_a_read_only_transaction(db: Database, scene: Scen
     await connection.set_read_only(True)
     replace = {NOBODY: scene.account_id if "account" in file else scene.unknown} if NOBODY in text_of(file) else {}
     await connection.execute(statement_of(file, replace).encode())
-    assert (await (await connection.execute("select pg_current_xact_id_if_assigned() as xid")).fetchone()) == {"xid": None}
+    assert (await (await connection.execute("select pg_current_xact_id_if_assigned() as xid")).fetchone()) == {
+        "xid": None
+    }
     await connection.rollback()
 
 
@@ -168,15 +179,55 @@ def test_the_index_names_every_file() -> None:
     assert sorted(named) == FILES
 
 
-@pytest.mark.parametrize("file", [file for file in ACT + EXAMPLES if NOBODY in text_of(file)])
-async def test_a_forgotten_placeholder_changes_nothing(db: Database, file: str) -> None:
-    try:
-        rows = await run(db, file)
-    except psycopg.Error as refused:
-        assert json.loads(refused.diag.message_detail or "{}")["code"] == "job_not_found"
+async def everything(db: Database) -> dict[str, list[str]]:
+    """Every row of every table of ours, as text."""
+    tables = await db.fetch(
+        "select schemaname || '.' || tablename as name from pg_tables where schemaname in ('orbyt', 'orbyt_private')"
+    )
+    return {
+        table["name"]: sorted(
+            row["row"] for row in await db.fetch(f"select t::text as row from {table['name']} t".encode())
+        )
+        for table in tables
+    }
+
+
+# What a file answers while its placeholders stand there: rows, or the code it is refused with.
+FORGOTTEN: dict[str, Any] = {
+    "act/cancel_job.sql": "job_not_found",
+    "act/mark_as_not_published.sql": "job_not_found",
+    "act/mark_as_published.sql": "job_not_found",
+    "act/pause_platform.sql": [],
+    "act/release_by_cause.sql": [{"jobs_released": 0}],
+    "act/release_job.sql": [{"released": False}],
+    "act/retry_by_cause.sql": [{"jobs_retried": 0}],
+    "act/retry_job.sql": "job_not_found",
+    "act/unpause_platform.sql": [],
+    "examples/check_post.sql": ["account_not_found"],
+    "examples/insert_post.sql": [],
+    "examples/schedule_post.sql": [],
+    "examples/several_accounts.sql": [],
+}
+
+
+@pytest.mark.parametrize("file", ACT + EXAMPLES)
+async def test_a_forgotten_placeholder_changes_nothing(db: Database, scene: Scene, file: str) -> None:
+    before = await everything(db)
+    expected = FORGOTTEN[file]
+    if isinstance(expected, str):
+        assert await code_of(db, file) == expected
+    elif file == "examples/check_post.sql":
+        assert [row["code"] for row in await run(db, file)] == expected
     else:
-        assert rows == [] or rows in ([{"released": False}],) or rows[0].get("code") == "account_not_found"
-    assert await db.value("select count(*) from orbyt.publish_jobs") == 0
+        assert await run(db, file) == expected
+    assert await everything(db) == before
+
+
+@pytest.mark.parametrize("file", INSPECT)
+async def test_inspect_changes_no_row(db: Database, scene: Scene, file: str) -> None:
+    before = await everything(db)
+    await run(db, file)
+    assert await everything(db) == before
 
 
 # inspect -----------------------------------------------------------------------------------------------------------------
@@ -193,7 +244,9 @@ async def test_stuck_jobs(db: Database, scene: Scene) -> None:
     async def why(job_id: UUID) -> str:
         return next(str(row["why"]) for row in await run(db, "inspect/stuck_jobs.sql") if row["job_id"] == job_id)
 
-    await db.execute("update orbyt.publish_jobs set run_at = now() - interval '5 minutes' where job_id = %s", [scene.due])
+    await db.execute(
+        "update orbyt.publish_jobs set run_at = now() - interval '5 minutes' where job_id = %s", [scene.due]
+    )
     assert await why(scene.due) == "due and free: the workers have no free slot"
     await db.execute("update orbyt_private.lanes set in_flight_max = 1 where phase = 'background'")
     assert await why(scene.due) == "another job of this account goes first"
@@ -201,10 +254,12 @@ async def test_stuck_jobs(db: Database, scene: Scene) -> None:
     assert await why(scene.claimed) == "its worker fell silent; any living worker takes the job back"
     await db.execute("update orbyt_private.lanes set in_flight_max = 2 where phase = 'background'")
     assert await why(scene.due) == "no worker is alive"
-    await db.execute("select orbyt_private.set_throttle('account', %s::text, 60, 'youtube_rate_limited')", [scene.account_id])
+    await db.execute(
+        "select orbyt_private.set_throttle('account', %s::text, 60, 'youtube_rate_limited')", [scene.account_id]
+    )
     assert (await why(scene.due)).startswith("the account is throttled until ")
     for _ in range(5):
-        user_id, account_id = await create_owner(db)
+        _, account_id = await create_owner(db)
         await db.execute("select orbyt_private.report_outage('youtube', %s)", [account_id])
     assert (await why(scene.due)).startswith("the platform is down; next probe ")
     await db.execute("select orbyt_private.set_throttle('platform', 'youtube', 60, 'platform_paused')")
@@ -252,7 +307,9 @@ async def test_workers(db: Database, scene: Scene) -> None:
 async def test_pauses(db: Database, scene: Scene) -> None:
     assert await run(db, "inspect/pauses.sql") == []
     await db.execute("select orbyt_private.set_throttle('platform', 'youtube', 60, 'platform_paused')")
-    await db.execute("select orbyt_private.set_throttle('account', %s::text, 120, 'youtube_rate_limited')", [scene.account_id])
+    await db.execute(
+        "select orbyt_private.set_throttle('account', %s::text, 120, 'youtube_rate_limited')", [scene.account_id]
+    )
     rows = await run(db, "inspect/pauses.sql")
     assert [(row["scope"], row["paused"], row["code"]) for row in rows] == [
         ("platform", "youtube", "platform_paused"),
@@ -274,14 +331,20 @@ async def test_retry_job(db: Database, scene: Scene) -> None:
     (row,) = await run(db, "act/retry_job.sql", {NOBODY: scene.failed})
     assert (row["job_id"], row["status"]) == (scene.failed, "queued")
     assert await last_event(db, scene.failed) == "retried"
-    assert await db.value("select count(*) from orbyt_private.job_steps where job_id = %s", [scene.failed]) == 1, "goes on"
-    held_for_its_account = await db.value("select job_id from orbyt.publish_jobs where account_id = %s", [scene.lost_account_id])
+    assert await db.value("select count(*) from orbyt_private.job_steps where job_id = %s", [scene.failed]) == 1, (
+        "goes on"
+    )
+    held_for_its_account = await db.value(
+        "select job_id from orbyt.publish_jobs where account_id = %s", [scene.lost_account_id]
+    )
     assert await code_of(db, "act/retry_job.sql", {NOBODY: held_for_its_account}) == "account_needs_reauth"
 
 
 async def test_retry_by_cause(db: Database, scene: Scene) -> None:
     assert await run(db, "act/retry_by_cause.sql") == [{"jobs_retried": 0}]
-    assert await run(db, "act/retry_by_cause.sql", {"replace_by_error_code": "media_not_found"}) == [{"jobs_retried": 1}]
+    assert await run(db, "act/retry_by_cause.sql", {"replace_by_error_code": "media_not_found"}) == [
+        {"jobs_retried": 1}
+    ]
     assert await status_of(db, scene.failed) == "queued"
 
 
@@ -301,9 +364,17 @@ async def test_release_by_cause(db: Database, scene: Scene) -> None:
 
 
 async def test_mark_as_published(db: Database, scene: Scene) -> None:
-    seen = {NOBODY: scene.unknown, "replace_by_platform_post_id": "dQw4w9WgXcQ", "https://example.com/permalink": "https://youtu.be/dQw4w9WgXcQ"}
+    seen = {
+        NOBODY: scene.unknown,
+        "replace_by_platform_post_id": "dQw4w9WgXcQ",
+        "https://example.com/permalink": "https://youtu.be/dQw4w9WgXcQ",
+    }
     (row,) = await run(db, "act/mark_as_published.sql", seen)
-    assert (row["status"], row["platform_post_id"], row["permalink"]) == ("published", "dQw4w9WgXcQ", "https://youtu.be/dQw4w9WgXcQ")
+    assert (row["status"], row["platform_post_id"], row["permalink"]) == (
+        "published",
+        "dQw4w9WgXcQ",
+        "https://youtu.be/dQw4w9WgXcQ",
+    )
     assert row["published_at"] is not None
     assert await code_of(db, "act/mark_as_published.sql", seen) == "job_not_found"
 
@@ -328,7 +399,9 @@ async def test_pause_and_unpause_a_platform(db: Database, scene: Scene) -> None:
 
 
 async def test_cancel_job(db: Database, scene: Scene) -> None:
-    assert await run(db, "act/cancel_job.sql", {NOBODY: scene.claimed}) == [{"job_id": scene.claimed, "status": "cancelled"}]
+    assert await run(db, "act/cancel_job.sql", {NOBODY: scene.claimed}) == [
+        {"job_id": scene.claimed, "status": "cancelled"}
+    ]
     assert await last_event(db, scene.claimed) == "cancelled"
     assert await code_of(db, "act/cancel_job.sql", {NOBODY: scene.unknown}) == "publish_in_progress"
 
@@ -343,7 +416,10 @@ async def test_insert_post(db: Database) -> None:
     job = await db.row("select user_id, title, caption, options from orbyt.publish_jobs")
     assert (job["user_id"], job["title"]) == (user_id, "Hello from Orbyt")
     assert job["options"] == {"privacy": "public", "made_for_kids": False}
-    assert await code_of(db, "examples/insert_post.sql", {NOBODY: account_id, "Hello from Orbyt": "<b>"}) == "title_invalid"
+    assert (
+        await code_of(db, "examples/insert_post.sql", {NOBODY: account_id, "Hello from Orbyt": "<b>"})
+        == "title_invalid"
+    )
 
 
 async def test_schedule_post(db: Database) -> None:
@@ -366,7 +442,11 @@ async def test_several_accounts(db: Database) -> None:
 async def test_check_post(db: Database) -> None:
     _, account_id = await create_owner(db)
     assert await run(db, "examples/check_post.sql", {NOBODY: account_id}) == []
-    problems = await run(db, "examples/check_post.sql", {NOBODY: account_id, "https://example.com/video.mp4": "http://10.0.0.1/video.mp4"})
+    problems = await run(
+        db,
+        "examples/check_post.sql",
+        {NOBODY: account_id, "https://example.com/video.mp4": "http://10.0.0.1/video.mp4"},
+    )
     assert [(row["code"], row["field"]) for row in problems] == [("media_url_not_https", "media[0].url")]
     assert problems[0]["what_to_do"]
     assert await db.value("select count(*) from orbyt.publish_jobs") == 0
