@@ -128,10 +128,13 @@ def status(
     admin_url: AdminUrl, as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False
 ) -> None:
     """What is in the queue, which workers live, what quota is left."""
-    for title, statement in _STATUS:
-        if not as_json:
-            out.rule(title)
-        _print(_rows(admin_url, statement), as_json=as_json)
+    found = {title: _rows(admin_url, statement) for title, statement in _STATUS}
+    if as_json:
+        sys.stdout.write(json.dumps(found, default=str) + "\n")
+        return
+    for title, rows in found.items():
+        out.rule(title)
+        _print(rows)
 
 
 _STATUS: tuple[tuple[str, LiteralString], ...] = (
@@ -227,9 +230,13 @@ def keys_init(admin_url: AdminUrl, key_id: Annotated[str, typer.Option(help="Nam
 @main.command()
 def migrate(admin_url: AdminUrl) -> None:
     """Apply the migrations that came with this version (like `supabase db push`, and recorded the same way)."""
-    from orbyt_worker.sandbox.bootstrap import apply_migrations
+    from orbyt_worker.sandbox.bootstrap import MigrationError, apply_migrations
 
-    applied = apply_migrations(admin_url)
+    try:
+        applied = apply_migrations(admin_url)
+    except (MigrationError, psycopg.Error) as error:
+        err.print(f"[red]migration failed[/]: {error}")
+        raise typer.Exit(1) from None
     out.print(f"applied: {', '.join(applied)}" if applied else "up to date")
 
 

@@ -23,8 +23,10 @@ async def run_sandbox(*, port: int, data_dir: str | None) -> None:
         stack = LocalStack(Path(directory), data_dir=Path(data_dir) if data_dir else None, sandbox_port=port)
         await asyncio.to_thread(stack.__enter__)
         try:
-            user_id = stack.database.create_user("dev@example.com") if data_dir is None else None
-            account = stack.database.connect_youtube(stack.sandbox, user_id, stack.key) if user_id else None
+            # The simulated platforms forget everything with each start, so each start connects a new channel.
+            users = stack.database.fetch("select id from auth.users where email = 'dev@example.com'")
+            user_id = users[0]["id"] if users else stack.database.create_user("dev@example.com")
+            account = stack.database.connect_youtube(stack.sandbox, user_id, stack.key)
             asset = stack.sandbox.state.mux.create_asset()
             worker = stack.start_worker()
             console.print(f"database      {stack.database.url()}", highlight=False)

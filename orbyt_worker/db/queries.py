@@ -354,10 +354,6 @@ class Queries:
         row = (await self._rows("reserve_quota", bucket=bucket, key=key, units=units, units_max=units_max))[0]
         return row["granted"], row["reset_in_seconds"]
 
-    async def refund_quota(self, bucket: str, key: str, *, units: int) -> None:
-        """Not safe to repeat."""
-        await self._rows("refund_quota", bucket=bucket, key=key, units=units)
-
     async def close_quota(self, bucket: str, key: str, *, units_max: int) -> float:
         return cast(float, await self._value("close_quota", bucket=bucket, key=key, units_max=units_max))
 

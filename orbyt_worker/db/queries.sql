@@ -87,10 +87,6 @@ select orbyt_private.report_recovery(%(platform)s);
 -- Reserve units before a call.
 select granted, reset_in_seconds from orbyt_private.reserve_quota(%(bucket)s, %(key)s, %(units)s, %(units_max)s);
 
--- name: refund_quota
--- Give units back for a call that was never made.
-select orbyt_private.refund_quota(%(bucket)s, %(key)s, %(units)s);
-
 -- name: close_quota
 -- The platform says the bucket is used up; returns the seconds until its reset.
 select orbyt_private.close_quota(%(bucket)s, %(key)s, %(units_max)s) as reset_in_seconds;

@@ -164,9 +164,12 @@ class MediaRelay:
 
     @asynccontextmanager
     async def open(
-        self, item: MediaItem, *, prefer: str, expect: MediaFacts | None = None
+        self, item: MediaItem, *, prefer: str, expect: MediaFacts | None = None, part: bool = False
     ) -> AsyncIterator[MediaReader]:
         """The item's bytes, shared with every other job that reads the same file.
+
+        `part`: only a little of the file will be read (the last chunk of an upload): it is fetched by range where the source
+        can, instead of downloading everything before it.
 
         `expect`: what `facts` said earlier. Another size or version now is Failure(media_changed). Waits for the end of the
         download only when the source does not say its size. Otherwise raises what `facts` raises.
@@ -181,7 +184,7 @@ class MediaRelay:
         if info.ranges and info.size_bytes is not None:
             direct = self._direct(source, info)
             facts = expect or await self._probe(direct, info, item, jumps=True)
-            if not self._spool.fits(info):
+            if part or not self._spool.fits(info):
                 yield MediaReader(facts, info.size_bytes, direct)
                 return
             async with self._spool.follow(source, info) as spooled:

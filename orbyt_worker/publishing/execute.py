@@ -285,7 +285,7 @@ class Attempt:
     async def _run(self, step: Step) -> None:
         await self.progress.report(step.stage, 0.0)
         if step.needs_media:
-            await self._open_media()
+            await self._open_media(part=step.visible)
         started = self.runtime.monotonic()
         if step.visible:
             await self._run_visible(step)
@@ -423,13 +423,14 @@ class Attempt:
         )
         return self._token
 
-    async def _open_media(self) -> None:
+    async def _open_media(self, *, part: bool) -> None:
+        """`part`: the visible step needs at most the end of a file, and must not wait for all that comes before it."""
         if self._readers:
             return
         for item, facts in zip(self.job.post.media, self.facts, strict=False):
             try:
                 reader = await self._stack.enter_async_context(
-                    self.executor.media.open(item, prefer=self.platform.rules.prefer_rendition, expect=facts)
+                    self.executor.media.open(item, prefer=self.platform.rules.prefer_rendition, expect=facts, part=part)
                 )
             except MediaNotReady as waiting:
                 raise Snooze(waiting.seconds, stage=Stage.PREPARING, code=waiting.code, detail=waiting.detail) from None

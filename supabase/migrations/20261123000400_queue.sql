@@ -374,6 +374,14 @@ begin
     perform orbyt_private.refresh_lanes(v_accounts, v_phases);
   end if;
 
+  -- A job that goes back to the queue of an account that cannot be used (released by hand, put back by a worker) is held again.
+  insert into orbyt_private.account_changes (account_id)
+  select distinct a.account_id
+  from after_rows n
+  join orbyt.accounts a on a.account_id = n.account_id
+  where n.status in ('queued', 'publishing') and a.status <> 'active'
+  on conflict (account_id) do nothing;
+
   -- Wake workers for what people did; a worker that puts a job back wakes itself.
   if coalesce(pg_catalog.current_setting('orbyt.by_worker', true), '') <> 'on'
      and coalesce((orbyt_private.setting('notify'))::boolean, true)
@@ -589,6 +597,7 @@ begin
       from orbyt.platforms p
       left join orbyt_private.breakers b on b.platform = p.platform
       where (b.platform is null or b.probe_at <= p_now)
+        and (p.paused_until is null or p.paused_until <= p_now or b.platform is not null)
         and not exists (
           select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now)
       order by pg_catalog.random()
@@ -632,6 +641,12 @@ begin
       set status = 'publishing', attempt = j.attempt + 1,
           stage = case when v_phase = 'publish' then 'publishing' when j.stage = 'waiting' then 'preparing' else j.stage end::orbyt.job_stage
       where j.job_id = any (v_heads);
+      insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, detail)
+      select j.job_id, j.user_id, 'claimed', j.status, j.stage, j.attempt,
+             pg_catalog.jsonb_build_object('worker_id', p_worker_id, 'phase', v_phase)
+      from orbyt.publish_jobs j
+      where j.job_id = any (v_heads)
+      order by j.job_id;
     end loop;
   end loop;
 

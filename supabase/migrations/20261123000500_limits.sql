@@ -11,6 +11,9 @@ as $$
 declare
   v_until timestamptz;
 begin
+  if p_scope = 'platform' and not exists (select from orbyt.platforms p where p.platform = p_key) then
+    raise exception using errcode = '22023', message = 'there is no platform ' || p_key;
+  end if;
   insert into orbyt_private.throttles as t (scope, key, until, code, updated_at)
   values (p_scope, p_key, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
   on conflict (scope, key) do update
@@ -145,19 +148,6 @@ end
 $$;
 comment on function orbyt_private.reserve_quota(text, text, integer, integer, timestamptz) is
   'Reserve units of a bucket before the call is made; all workers share the ledger. Refused: granted is false and the reset is named.';
-
-create function orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamptz default now())
-returns void
-language sql
-security definer
-set search_path = ''
-as $$
-  update orbyt_private.quota_ledger l
-  set units_used = greatest(l.units_used - p_units, 0)
-  from orbyt_private.quota_window(p_bucket, p_now) w
-  where l.bucket = p_bucket and l.key = p_key and l.window_start = w.window_start
-$$;
-comment on function orbyt_private.refund_quota(text, text, integer, timestamptz) is 'The call was certainly never made: give the units back.';
 
 create function orbyt_private.close_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamptz default now())
 returns double precision
@@ -321,10 +311,18 @@ as $$
       cross join lateral (
         select l.next_run_at from orbyt_private.lanes l
         where l.platform = p.platform and l.phase = f.phase and l.due_at <= p_now
-        order by l.due_at limit 1) x), 0),
+        order by l.due_at limit 1) x
+      -- What waits for the end of a pause is not late.
+      where p.paused_until is null or p.paused_until <= p_now), 0),
     'throttles', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('scope', t.scope, 'key', case when t.scope = 'platform' then t.key else 'account' end, 'code', t.code))
-      from orbyt_private.throttles t where t.until > p_now), '[]'::jsonb),
+      select pg_catalog.jsonb_agg(x.throttle)
+      from (
+        select pg_catalog.jsonb_build_object('scope', t.scope, 'key', case when t.scope = 'platform' then t.key else 'account' end, 'code', t.code) as throttle
+        from orbyt_private.throttles t where t.until > p_now
+        union all
+        select pg_catalog.jsonb_build_object('scope', 'breaker', 'key', b.platform, 'code', 'platform_unavailable')
+        from orbyt_private.breakers b
+      ) x), '[]'::jsonb),
     'quota', coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('bucket', q.bucket, 'key', q.key,
                'left', case when q.closed_at is null then q.units_max - q.units_used else 0 end))

@@ -160,7 +160,7 @@ returns orbyt.publish_jobs
 language sql
 security invoker
 set search_path = ''
-as $$ select (orbyt_private.cancel_own_job($1)).* $$;
+as $$ select r.* from orbyt_private.cancel_own_job($1) as r $$;
 comment on function orbyt.cancel_job(uuid) is
   'Cancel a job that is not public yet. Errors: job_not_found, job_already_finished, publish_in_progress. Safe to repeat.';
 
@@ -169,7 +169,7 @@ returns orbyt.publish_jobs
 language sql
 security invoker
 set search_path = ''
-as $$ select (orbyt_private.retry_own_job($1)).* $$;
+as $$ select r.* from orbyt_private.retry_own_job($1) as r $$;
 comment on function orbyt.retry_job(uuid) is
   'Try a failed or held job again, from where it stopped. Errors: job_not_found, job_already_finished, job_not_retryable, account_needs_reauth, account_disconnected. Safe to repeat.';
 
@@ -178,7 +178,7 @@ returns orbyt.publish_jobs
 language sql
 security invoker
 set search_path = ''
-as $$ select (orbyt_private.reschedule_own_job($1, $2, $3)).* $$;
+as $$ select r.* from orbyt_private.reschedule_own_job($1, $2, $3) as r $$;
 comment on function orbyt.reschedule_job(uuid, timestamptz, timestamptz) is
   'Move a job that has not been started. Errors: job_not_found, job_already_started, job_already_finished, publish_at_invalid, expires_at_invalid. Safe to repeat.';
 
@@ -316,8 +316,9 @@ select j.job_id, j.account_id, a.name as account_name, j.platform, j.status, j.s
 from orbyt.publish_jobs j
 join orbyt.accounts a on a.account_id = j.account_id
 left join orbyt.error_catalog e on e.code = j.error_code
-where j.status = 'held' or (j.status in ('queued', 'publishing') and j.run_at < now() - interval '10 minutes');
-comment on view orbyt.jobs_needing_attention is 'Held jobs, and jobs that should have been taken up more than ten minutes ago.';
+where j.status = 'held'
+  or (j.status in ('queued', 'publishing') and j.run_at < now() - interval '10 minutes' and j.updated_at < now() - interval '10 minutes');
+comment on view orbyt.jobs_needing_attention is 'Held jobs, and jobs that should have been taken up more than ten minutes ago and in which nothing has moved since.';
 comment on column orbyt.jobs_needing_attention.job_id is 'The job.';
 comment on column orbyt.jobs_needing_attention.account_id is 'Its account.';
 comment on column orbyt.jobs_needing_attention.account_name is 'Name of the account.';

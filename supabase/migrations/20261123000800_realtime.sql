@@ -127,7 +127,6 @@ grant execute on function
   orbyt_private.report_outage(text, uuid, timestamptz),
   orbyt_private.report_recovery(text),
   orbyt_private.reserve_quota(text, text, integer, integer, timestamptz),
-  orbyt_private.refund_quota(text, text, integer, timestamptz),
   orbyt_private.close_quota(text, text, integer, timestamptz),
   orbyt_private.expire_jobs(integer, timestamptz),
   orbyt_private.tend_accounts(integer),

@@ -748,7 +748,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     whatToDo: "Connect the account again, or choose another one.",
     retryable: false,
     needsReauth: false,
-    holds: false,
+    holds: true,
     outcome: "not_published",
   },
   account_needs_reauth: {

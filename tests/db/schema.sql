@@ -185,7 +185,7 @@ COMMENT ON COLUMN orbyt.publish_jobs.updated_at IS 'When it last changed.';
 CREATE FUNCTION orbyt.cancel_job(job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE sql
     SET search_path TO ''
-    AS $_$ select (orbyt_private.cancel_own_job($1)).* $_$;
+    AS $_$ select r.* from orbyt_private.cancel_own_job($1) as r $_$;
 
 ALTER FUNCTION orbyt.cancel_job(job_id uuid) OWNER TO postgres;
 
@@ -203,7 +203,7 @@ COMMENT ON FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, titl
 CREATE FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS orbyt.publish_jobs
     LANGUAGE sql
     SET search_path TO ''
-    AS $_$ select (orbyt_private.reschedule_own_job($1, $2, $3)).* $_$;
+    AS $_$ select r.* from orbyt_private.reschedule_own_job($1, $2, $3) as r $_$;
 
 ALTER FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with time zone, expires_at timestamp with time zone) OWNER TO postgres;
 
@@ -212,7 +212,7 @@ COMMENT ON FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with 
 CREATE FUNCTION orbyt.retry_job(job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE sql
     SET search_path TO ''
-    AS $_$ select (orbyt_private.retry_own_job($1)).* $_$;
+    AS $_$ select r.* from orbyt_private.retry_own_job($1) as r $_$;
 
 ALTER FUNCTION orbyt.retry_job(job_id uuid) OWNER TO postgres;
 
@@ -790,6 +790,7 @@ begin
       from orbyt.platforms p
       left join orbyt_private.breakers b on b.platform = p.platform
       where (b.platform is null or b.probe_at <= p_now)
+        and (p.paused_until is null or p.paused_until <= p_now or b.platform is not null)
         and not exists (
           select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now)
       order by pg_catalog.random()
@@ -833,6 +834,12 @@ begin
       set status = 'publishing', attempt = j.attempt + 1,
           stage = case when v_phase = 'publish' then 'publishing' when j.stage = 'waiting' then 'preparing' else j.stage end::orbyt.job_stage
       where j.job_id = any (v_heads);
+      insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, detail)
+      select j.job_id, j.user_id, 'claimed', j.status, j.stage, j.attempt,
+             pg_catalog.jsonb_build_object('worker_id', p_worker_id, 'phase', v_phase)
+      from orbyt.publish_jobs j
+      where j.job_id = any (v_heads)
+      order by j.job_id;
     end loop;
   end loop;
 
@@ -1562,6 +1569,14 @@ begin
     perform orbyt_private.refresh_lanes(v_accounts, v_phases);
   end if;
 
+  -- A job that goes back to the queue of an account that cannot be used (released by hand, put back by a worker) is held again.
+  insert into orbyt_private.account_changes (account_id)
+  select distinct a.account_id
+  from after_rows n
+  join orbyt.accounts a on a.account_id = n.account_id
+  where n.status in ('queued', 'publishing') and a.status <> 'active'
+  on conflict (account_id) do nothing;
+
   -- Wake workers for what people did; a worker that puts a job back wakes itself.
   if coalesce(pg_catalog.current_setting('orbyt.by_worker', true), '') <> 'on'
      and coalesce((orbyt_private.setting('notify'))::boolean, true)
@@ -1851,10 +1866,18 @@ CREATE FUNCTION orbyt_private.queue_facts(p_now timestamp with time zone DEFAULT
       cross join lateral (
         select l.next_run_at from orbyt_private.lanes l
         where l.platform = p.platform and l.phase = f.phase and l.due_at <= p_now
-        order by l.due_at limit 1) x), 0),
+        order by l.due_at limit 1) x
+      -- What waits for the end of a pause is not late.
+      where p.paused_until is null or p.paused_until <= p_now), 0),
     'throttles', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('scope', t.scope, 'key', case when t.scope = 'platform' then t.key else 'account' end, 'code', t.code))
-      from orbyt_private.throttles t where t.until > p_now), '[]'::jsonb),
+      select pg_catalog.jsonb_agg(x.throttle)
+      from (
+        select pg_catalog.jsonb_build_object('scope', t.scope, 'key', case when t.scope = 'platform' then t.key else 'account' end, 'code', t.code) as throttle
+        from orbyt_private.throttles t where t.until > p_now
+        union all
+        select pg_catalog.jsonb_build_object('scope', 'breaker', 'key', b.platform, 'code', 'platform_unavailable')
+        from orbyt_private.breakers b
+      ) x), '[]'::jsonb),
     'quota', coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('bucket', q.bucket, 'key', q.key,
                'left', case when q.closed_at is null then q.units_max - q.units_used else 0 end))
@@ -1953,20 +1976,6 @@ $$;
 ALTER FUNCTION orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[]) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[]) IS 'Recompute lanes from the queue (earliest waiting job, number in flight). Recomputing heals itself; counting up and down would not.';
-
-CREATE FUNCTION orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamp with time zone DEFAULT now()) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO ''
-    AS $$
-  update orbyt_private.quota_ledger l
-  set units_used = greatest(l.units_used - p_units, 0)
-  from orbyt_private.quota_window(p_bucket, p_now) w
-  where l.bucket = p_bucket and l.key = p_key and l.window_start = w.window_start
-$$;
-
-ALTER FUNCTION orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamp with time zone) OWNER TO postgres;
-
-COMMENT ON FUNCTION orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamp with time zone) IS 'The call was certainly never made: give the units back.';
 
 CREATE FUNCTION orbyt_private.register_worker(p_worker_id uuid, p_host text, p_version text, p_slots jsonb, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS timestamp with time zone
     LANGUAGE sql SECURITY DEFINER
@@ -2343,6 +2352,9 @@ CREATE FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds d
 declare
   v_until timestamptz;
 begin
+  if p_scope = 'platform' and not exists (select from orbyt.platforms p where p.platform = p_key) then
+    raise exception using errcode = '22023', message = 'there is no platform ' || p_key;
+  end if;
   insert into orbyt_private.throttles as t (scope, key, until, code, updated_at)
   values (p_scope, p_key, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
   on conflict (scope, key) do update
@@ -2800,11 +2812,11 @@ CREATE VIEW orbyt.jobs_needing_attention WITH (security_invoker='on') AS
    FROM ((orbyt.publish_jobs j
      JOIN orbyt.accounts a ON ((a.account_id = j.account_id)))
      LEFT JOIN orbyt.error_catalog e ON ((e.code = j.error_code)))
-  WHERE ((j.status = 'held'::orbyt.job_status) OR ((j.status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status])) AND (j.run_at < (now() - '00:10:00'::interval))));
+  WHERE ((j.status = 'held'::orbyt.job_status) OR ((j.status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status])) AND (j.run_at < (now() - '00:10:00'::interval)) AND (j.updated_at < (now() - '00:10:00'::interval))));
 
 ALTER VIEW orbyt.jobs_needing_attention OWNER TO postgres;
 
-COMMENT ON VIEW orbyt.jobs_needing_attention IS 'Held jobs, and jobs that should have been taken up more than ten minutes ago.';
+COMMENT ON VIEW orbyt.jobs_needing_attention IS 'Held jobs, and jobs that should have been taken up more than ten minutes ago and in which nothing has moved since.';
 
 COMMENT ON COLUMN orbyt.jobs_needing_attention.job_id IS 'The job.';
 
@@ -3707,9 +3719,6 @@ REVOKE ALL ON FUNCTION orbyt_private.read_grant(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.read_grant(p_account_id uuid) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.refund_quota(p_bucket text, p_key text, p_units integer, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.register_worker(p_worker_id uuid, p_host text, p_version text, p_slots jsonb, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.register_worker(p_worker_id uuid, p_host text, p_version text, p_slots jsonb, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;

@@ -316,3 +316,13 @@ async def test_a_disconnected_account_is_refused_and_one_to_be_reconnected_waits
     assert row == {"status": "held", "error_code": "account_needs_reauth", "needs_reauth": True}
     await db.execute("update orbyt.accounts set status = 'active' where account_id = %s", [waiting])
     assert await db.value("select status from orbyt.publish_jobs where job_id = %s", [job_id]) == "queued"
+
+
+async def test_an_rpc_acts_once(db: Database) -> None:
+    """`select (f(…)).*` would call the function once per column."""
+    user_id, account_id = await create_owner(db)
+    job_id = await insert_job(db, user_id, account_id)
+    async with db.as_user(user_id) as app:
+        await app.execute("select * from orbyt.reschedule_job(%s, now() + interval '2 hours')", [job_id])
+        rows = await (await app.execute("select event from orbyt.job_events")).fetchall()
+    assert [row["event"] for row in rows] == ["inserted", "rescheduled"]

@@ -235,3 +235,14 @@ async def test_concurrent_inserts_never_lose_a_wake_up(db: Database) -> None:
         "select next_run_at = (select min(run_at) from orbyt_private.job_queue) as same, in_flight from orbyt_private.lanes"
     )
     assert lane == {"same": True, "in_flight": 0}
+
+
+async def test_a_platform_paused_by_hand_is_skipped(db: Database) -> None:
+    user_id, account_id = await create_owner(db)
+    await insert_job(db, user_id, account_id)
+    worker_id = await worker(db)
+    await db.execute("update orbyt.platforms set paused_until = now() + interval '1 hour' where platform = 'youtube'")
+    assert await claim(db, worker_id) == []
+    assert (await db.value("select orbyt_private.queue_facts()"))["oldest_due_age_seconds"] == 0
+    await db.execute("update orbyt.platforms set paused_until = null")
+    assert len(await claim(db, worker_id)) == 1

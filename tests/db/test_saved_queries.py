@@ -319,7 +319,7 @@ async def test_pauses(db: Database, scene: Scene) -> None:
 
 async def test_job_history(db: Database, scene: Scene) -> None:
     rows = await run(db, "inspect/job_history.sql", {NOBODY: scene.unknown})
-    assert [row["what"] for row in rows if row["kind"] == "event"] == ["inserted", "begun", "held"]
+    assert [row["what"] for row in rows if row["kind"] == "event"] == ["inserted", "claimed", "begun", "held"]
     assert [row["what"] for row in rows if row["kind"] == "step"] == ["finish_upload: begun"]
     assert rows[-1]["error_code"] == "outcome_unknown"
 

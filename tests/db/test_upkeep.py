@@ -169,3 +169,14 @@ async def test_quota_is_shared_and_resets_at_midnight_pacific(db: Database) -> N
     await db.value("select orbyt_private.close_quota('youtube_uploads', 'p', 2, '2026-11-02 09:00+00')")
     assert (await db.row(reserve, ["2026-11-02 10:00+00"]))["granted"] is False
     assert (await db.row(reserve, ["2026-11-03 08:00+00"]))["granted"] is True
+
+
+async def test_a_job_released_by_hand_on_a_dead_account_is_held_again(db: Database) -> None:
+    user_id, account_id = await create_owner(db)
+    job_id = await insert_job(db, user_id, account_id)
+    await db.execute("update orbyt.accounts set status = 'needs_reauth', error_code = 'google_grant_invalid'")
+    await db.value("select orbyt_private.tend_accounts()")
+    await db.value("select orbyt_private.release_job(%s)", [job_id])
+    assert await db.value("select status from orbyt.publish_jobs") == "queued"
+    assert await db.value("select orbyt_private.tend_accounts()") == 1
+    assert await db.value("select status from orbyt.publish_jobs") == "held"
