@@ -126,12 +126,9 @@ class LocalDatabase:
             return cursor.fetchall() if cursor.description else []
 
     def init_key(self) -> bytes:
-        """A master key in Vault, once; http on loopback is allowed from then on. Returns the key."""
+        """A master key in Vault, once. Returns the key."""
         key = secrets.token_bytes(32)
         self.fetch("select orbyt_private.create_master_key(%s, %s)", [KEY_ID, base64.b64encode(key).decode()])
-        self.fetch(
-            "insert into orbyt_private.settings (name, value) values ('allow_http_loopback', 'true') on conflict (name) do update set value = excluded.value"
-        )
         rows = self.fetch("select key_base64 from orbyt_private.master_keys() where key_id = %s", [KEY_ID])
         return base64.b64decode(rows[0]["key_base64"])
 

@@ -181,7 +181,7 @@ def shape_problem(url: Url, *, sandbox: bool, allowed_hosts: frozenset[str]) -> 
     """(code, reason) why this URL may not be asked, before any name is resolved; also applied to each redirect."""
     if url.scheme != "https" and not sandbox:
         return ErrorCode.MEDIA_URL_NOT_HTTPS, "media URLs must begin with https://"
-    if url.host_port in allowed_hosts:
+    if is_allowed(url.host_port, allowed_hosts):
         return None
     if url.port != 443 and not sandbox:
         return ErrorCode.MEDIA_URL_FORBIDDEN, "only the standard https port is allowed"
@@ -195,6 +195,11 @@ def shape_problem(url: Url, *, sandbox: bool, allowed_hosts: frozenset[str]) -> 
     if len(labels) == 1 or any(url.host == each or url.host.endswith("." + each) for each in _INSIDE_SUFFIXES):
         return ErrorCode.MEDIA_URL_FORBIDDEN, "the host is a name inside a network"
     return None
+
+
+def is_allowed(host_port: str, allowed_hosts: frozenset[str]) -> bool:
+    """Whether the operator's settings name this `host:port`, or every port of the host (`127.0.0.1:*`, in the sandbox)."""
+    return host_port in allowed_hosts or f"{host_port.rpartition(':')[0]}:*" in allowed_hosts
 
 
 def _literal(host: str) -> Address | None:
@@ -242,7 +247,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens TCP connections only to addresses it has checked, and to nothing else.
 
     `allowed_hosts` are `host:port` pairs that need no public address: the operator's own settings (a Mux base URL) and, in
-    the sandbox, its servers on loopback. Everything else inside a network stays refused there as well.
+    the sandbox, this machine (`127.0.0.1:*`). Everything else inside a network stays refused there as well.
     """
 
     def __init__(
@@ -265,7 +270,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         if not found or len(found) > ADDRESSES_CHECKED_MAX:
             raise Failure(ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"the host name {host} has {len(found)} addresses")
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if name not in self._allowed_hosts and not all(_is_public_text(each) for each in found):
+        if not is_allowed(name, self._allowed_hosts) and not all(_is_public_text(each) for each in found):
             raise Failure(ErrorCode.MEDIA_URL_FORBIDDEN, "the host resolves to an address that is not public")
         return found[:ADDRESSES_DIALLED_MAX]
 

@@ -33,6 +33,8 @@ from orbyt_worker.settings import Settings
 
 __all__ = ["MediaConfig", "MediaNotReady", "MediaReader", "MediaRelay"]
 
+# Any port of this machine, in the sandbox only.
+LOOPBACK = frozenset({"127.0.0.1:*", "localhost:*", "[::1]:*"})
 _PLAYLIST_SUFFIXES = (".m3u8", ".mpd")
 Read = Callable[[int, int], AsyncGenerator[bytes, None]]
 
@@ -61,12 +63,12 @@ class MediaConfig:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """In the sandbox every outside host of the settings is a simulator, and may serve media too."""
+        """In the sandbox every outside host of the settings is a simulator and may serve media too, as may this machine."""
         urls = [value for name, value in settings if name.endswith("_url") and isinstance(value, str)]
         secret, signing = settings.mux_token_secret, settings.mux_signing_private_key
         return cls(
             sandbox=settings.sandbox,
-            allowed_loopback=_hosts(*urls) if settings.sandbox else frozenset(),
+            allowed_loopback=_hosts(*urls) | LOOPBACK if settings.sandbox else frozenset(),
             spool_dir=settings.spool_dir,
             spool_bytes_max=settings.spool_bytes_max,
             media_bytes_max=settings.media_bytes_max,

