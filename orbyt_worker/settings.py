@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -176,6 +176,12 @@ class Settings(BaseSettings):
     @property
     def sandbox(self) -> bool:
         return self.environment is Environment.SANDBOX
+
+    @field_validator("youtube_url", "youtube_upload_url", mode="after")
+    @classmethod
+    def _host_only(cls, value: str) -> str:
+        """The path is appended by us; an address that was copied with it means the same."""
+        return value.rstrip("/").removesuffix("/youtube/v3").removesuffix("/upload")
 
     @model_validator(mode="after")
     def _hosts_are_safe(self) -> Self:
