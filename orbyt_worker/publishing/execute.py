@@ -105,7 +105,7 @@ class Executor:
             except Stale:
                 log.info("job.stale")
             except DatabaseUnavailable as error:
-                # Nothing can be written now. The lease ends by itself and the next worker goes on from the journal.
+                # Nothing can be written now. The heartbeat finds a job that nobody runs and gives it back (Loop.heartbeat).
                 log.warning("job.database_lost", error=type(error).__name__)
 
     async def _guarded(self, claim: Claim) -> None:
@@ -165,6 +165,9 @@ class Executor:
             seconds=round(decision.seconds, 1),
             **detail,
         )
+        if failure.code is ErrorCode.MEDIA_CHANGED and attempt is not None:
+            # The file is another one now: the next attempt looks at it anew.
+            await attempt.journal.forget(INSPECT)
         if entry.needs_reauth:
             await self.tokens.mark_needs_reauth(job.account.account_id, str(failure.code))
         if entry.outage:
@@ -324,12 +327,12 @@ class Attempt:
         except Failure as failure:
             log.warning("publish.unclear", step=step.name, code=str(failure.code), http_status=failure.http_status)
             answered = failure.http_status is not None and failure.http_status < 500
+            entry = catalog.entry(failure.code)
             # A source that cannot be read says nothing about the platform: nothing was sent, and the platform will agree.
-            if not answered and catalog.entry(failure.code).area is not Area.MEDIA:
-                # No answer, or one that says nothing: let the dust settle, then look.
-                wait = failure.retry_after_seconds or LOOK_AGAIN_SECONDS
-                raise Snooze(wait, stage=Stage.PUBLISHING, code=str(failure.code)) from failure
-            # The platform answered and refused. Its word is checked against its own state before it is believed.
+            if not answered and entry.retryable and entry.area is not Area.MEDIA:
+                # No answer, or one that says nothing: let the dust settle. The next attempt looks before anything else.
+                raise
+            # The platform refused. Its word is checked against its own state before it is believed.
             await self._reconcile(step.name, begun_at)
             if not self.journal.done(step.name):
                 raise

@@ -148,3 +148,40 @@ def test_bad_files_end_in_their_code_in_one_attempt(world: World, path: str, cod
     assert row["attempt"] <= 3
     assert world.videos(account) == []
     assert world.sandbox.state.youtube.list_uploads(account.channel_id) == []
+
+
+def test_a_file_replaced_before_its_time_is_looked_at_again(world: World) -> None:
+    """Found in review: the first look was remembered, so the job failed on the new file for ever."""
+    account = world.channel()
+    world.sandbox.state.media.add("mine.mp4", size_bytes=400_000)
+    job_id = world.insert(
+        account,
+        title="Replaced",
+        media=[{"type": "video", "url": world.sandbox.state.media.url("mine.mp4")}],
+        publish_at=datetime.now(UTC) + timedelta(seconds=5),
+    )
+    with world.worker(prepare_lead_seconds=0, youtube_finish_lead_seconds=0):
+        world.wait_for(job_id, until=lambda row: row["status"] == "queued" and row["attempt"] == 1)
+        world.sandbox.state.media.add("mine.mp4", size_bytes=500_000)
+        row = world.wait_for(job_id, "published", "failed", "held", timeout_seconds=60)
+    assert (row["status"], row["error_code"]) == ("published", None)
+    assert [video.size_bytes for video in world.videos(account)] == [500_000]
+
+
+def test_a_platform_that_is_down_is_not_hammered(world: World) -> None:
+    """Found in review: a visible call answered 503 was looked after and repeated every five seconds, without growing."""
+    account = world.channel()
+    world.sandbox.state.faults.add("youtube.upload.final", "status", status=503, times=None)
+    job_id = world.insert(account, title="Down", media=[world.video()])
+    with world.worker():
+        row = world.wait_for(
+            job_id, until=lambda row: row["error_code"] == "platform_unavailable" and row["run_at"] is not None
+        )
+        first = row["run_at"]
+        row = world.wait_for(
+            job_id,
+            until=lambda row: row["run_at"] is not None and row["run_at"] > first and row["error_code"] is not None,
+        )
+    assert row["status"] == "publishing"
+    assert world.database.fetch("select count(*) as n from orbyt_private.outage_reports") == [{"n": 1}]
+    assert world.videos(account) == []
