@@ -32,7 +32,7 @@ REFRESH_LEASE_SECONDS = 90.0
 BUSY_WAIT_SECONDS_MAX = 60.0
 BUSY_LOOK_SECONDS = 0.25
 # After a failed refresh that was not a rejection: nobody asks again for so long.
-COOL_SECONDS = 30.0
+COOL_SECONDS = 10.0
 
 ACCESS = "access_token"
 REFRESH = "refresh_token"
