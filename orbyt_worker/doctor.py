@@ -12,6 +12,7 @@ from orbyt_worker.db.pool import Database, DatabaseUnavailable
 from orbyt_worker.settings import Settings
 
 CLOCK_SKEW_SECONDS_MAX = 5.0
+CONNECT_SECONDS_MAX = 5.0
 Level = Literal["ok", "warn", "fail"]
 
 
@@ -25,10 +26,11 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order in which to mend them."""
     findings: list[Finding] = []
-    database = Database(settings.database_url.get_secret_value(), size_max=2)
+    database = Database(settings.database_url.get_secret_value(), size_max=2, wait_seconds=CONNECT_SECONDS_MAX)
     try:
         await database.open()
     except DatabaseUnavailable as error:
+        await database.close()
         return [
             Finding(
                 "database",

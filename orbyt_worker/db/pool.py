@@ -74,8 +74,9 @@ def connection_arguments(url: str) -> dict[str, Any]:
 class Database:
     """A small pool. Every statement is one round trip in autocommit; the functions in the schema are the transactions."""
 
-    def __init__(self, url: str, *, size_max: int) -> None:
+    def __init__(self, url: str, *, size_max: int, wait_seconds: float = POOL_WAIT_SECONDS) -> None:
         self._url = url
+        self._wait_seconds = wait_seconds
         self.mode = connection_mode(url)
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
@@ -83,7 +84,7 @@ class Database:
             kwargs=connection_arguments(url),
             min_size=1,
             max_size=size_max,
-            timeout=POOL_WAIT_SECONDS,
+            timeout=wait_seconds,
             open=False,
             configure=self._configure,
             check=AsyncConnectionPool.check_connection,
@@ -98,7 +99,7 @@ class Database:
     async def open(self) -> None:
         """Connect. Raises one of DatabaseUnavailable when the first connection does not come up in time."""
         await self._pool.open()
-        await self._pool.wait(timeout=POOL_WAIT_SECONDS)
+        await self._pool.wait(timeout=self._wait_seconds)
 
     async def close(self) -> None:
         await self._pool.close()
