@@ -10,7 +10,9 @@ from a URL, and that 412 means "not ready"). Read 2026-11.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -38,6 +40,9 @@ POLL_SECONDS_LATER = 60.0
 # Without the API "not yet" and "never asked for" look the same (404): wait this long for it to appear.
 RENDITION_WAIT_SECONDS_MAX = 1_800.0
 WAITS_REMEMBERED_MAX = 1_024
+# How long an answer about which file to take is good. Whether it still is the file that was inspected is checked at every read.
+RESOLVED_SECONDS = 20.0
+RESOLVED_KEPT_MAX = 256
 
 _FILE_NAMES = frozenset(NAMES_BY_SIZE) | {"audio.m4a"}
 _PLAYBACK_ID = re.compile(r"[A-Za-z0-9]{4,128}")
@@ -109,6 +114,9 @@ def _token(query: str) -> str | None:
     return tokens[0] if tokens else None
 
 
+_Question = tuple[MuxRef, str, tuple[int | None, str | None] | None]
+
+
 class MuxResolver:
     """From a video at Mux to the one file of it that a platform should get."""
 
@@ -130,13 +138,36 @@ class MuxResolver:
         self._api = api
         self._signer = signer
         self._waiting_since: dict[str, float] = {}
+        self._resolved: OrderedDict[_Question, tuple[float, RemoteSource]] = OrderedDict()
+        self._asking: dict[_Question, asyncio.Lock] = {}
 
     async def resolve(self, ref: MuxRef, *, prefer: str, expect: MediaFacts | None = None) -> RemoteSource:
         """The source of the best file. `expect`: a transfer of that file has begun, stay with it.
 
+        An answer is good for RESOLVED_SECONDS and several who ask at once share it: one post to many accounts would
+        otherwise meet Mux's limit of a few requests a second.
+
         Raises MediaNotReady while Mux is still making it, or Failure(media_not_found | media_rendition_missing |
         media_rendition_failed | media_drm_only | media_access_denied | media_source_unavailable | mux_…).
         """
+        question = (ref, prefer, None if expect is None else (expect.size_bytes, expect.etag))
+        lock = self._asking.setdefault(question, asyncio.Lock())
+        try:
+            async with lock:
+                answered = self._resolved.get(question)
+                if answered is not None and self._runtime.monotonic() - answered[0] < RESOLVED_SECONDS:
+                    return answered[1]
+                found = await self._resolve(ref, prefer, expect)
+                self._resolved[question] = (self._runtime.monotonic(), found)
+                self._resolved.move_to_end(question)
+                while len(self._resolved) > RESOLVED_KEPT_MAX:
+                    self._resolved.popitem(last=False)
+                return found
+        finally:
+            if not lock.locked():
+                self._asking.pop(question, None)
+
+    async def _resolve(self, ref: MuxRef, prefer: str, expect: MediaFacts | None) -> RemoteSource:
         try:
             known = await self._api.playback_id(ref.playback_id) if self._api is not None else None
             if self._api is not None and known is not None:

@@ -2334,8 +2334,12 @@ CREATE FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_s
     AS $$
 begin
   perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  -- A problem that was waited out is over as soon as the work goes on.
   update orbyt.publish_jobs j
-  set stage = p_stage::orbyt.job_stage, progress = greatest(j.progress, least(p_progress, 99))
+  set stage = p_stage::orbyt.job_stage, progress = greatest(j.progress, least(p_progress, 99)),
+      error_code = case when p_stage in ('waiting', 'preparing') then j.error_code end,
+      error_message = case when p_stage in ('waiting', 'preparing') then j.error_message end,
+      retryable = case when p_stage in ('waiting', 'preparing') then j.retryable end
   where j.job_id = p_job_id and j.attempt = p_attempt and j.status = 'publishing';
   return case when found then 'ok' else 'stale' end;
 end

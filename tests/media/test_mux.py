@@ -330,3 +330,13 @@ def test_settings_become_a_config(server: SandboxServer, monkeypatch: pytest.Mon
     assert config.mux_token_secret is not None
     assert config.mux_token_secret not in repr(config)
     assert (config.mux_signing_private_key or "none") not in repr(config)
+
+
+async def test_one_video_for_many_asks_mux_once(server: SandboxServer, open_relay: RelayFactory) -> None:
+    """Twenty posts of one video: its file is looked up once, not forty times against a limit of five a second."""
+    asset = server.state.mux.create_asset()
+    async with open_relay(environment=server.settings_env()) as relay:
+        item = MediaItem("video", f"mux://{asset.playback_id}")
+        found = await asyncio.gather(*(relay.facts(item, prefer="highest") for _ in range(20)))
+    assert len({each.etag for each in found}) == 1
+    assert server.state.requests.count("mux.api") == 2
