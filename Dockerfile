@@ -2,7 +2,9 @@
 # The worker, alone: one process, not root, works with a read-only root.
 #
 #   docker build -t orbyt-worker .
-#   docker run --read-only --tmpfs /tmp -v orbyt-spool:/var/spool/orbyt --env-file .env orbyt-worker
+#   docker run --init --read-only --tmpfs /tmp -v orbyt-spool:/var/spool/orbyt --env-file .env --stop-timeout 30 orbyt-worker
+#
+# --init: as process 1 the worker would not hear a SIGTERM that comes before its handler is installed (about a second).
 #
 # /var/spool/orbyt holds media while it is relayed (ORBYT_SPOOL_BYTES_MAX bounds it); nothing there outlives a start.
 
@@ -27,9 +29,11 @@ RUN uv sync --locked --no-default-groups --no-editable
 
 FROM python:3.11-slim
 
-RUN groupadd --system --gid 10001 orbyt \
-    && useradd --system --uid 10001 --gid orbyt --no-create-home --home-dir /nonexistent orbyt \
-    && install --directory --owner=orbyt --group=orbyt --mode=0700 /var/spool/orbyt
+# The spool is open like /tmp (each worker makes a private directory in it): a tmpfs mounted there takes over this mode but
+# belongs to root, and `--user` may name somebody else.
+RUN groupadd --gid 10001 orbyt \
+    && useradd --uid 10001 --gid orbyt --no-create-home --home-dir /nonexistent orbyt \
+    && install --directory --mode=1777 /var/spool/orbyt
 COPY --from=build /app /app
 
 ENV PATH=/app/bin:$PATH \
@@ -43,9 +47,10 @@ WORKDIR /
 VOLUME /var/spool/orbyt
 EXPOSE 8080
 
-# Python because the image has no curl; a second process for a moment, started by the runtime.
+# Python because the image has no curl; a second process for a moment, started by the runtime. Not urllib, which would ask
+# the proxy where the environment names one.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['ORBYT_HTTP_PORT'] + '/healthz', timeout=4)"]
+  CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['ORBYT_HTTP_PORT']), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 
 # SIGTERM: no new claims, running jobs reach a checkpoint (ORBYT_SHUTDOWN_SECONDS), the rest is given back. Exec form, so that
 # the worker gets the signal itself. Give the runtime a few seconds more than that before it kills.

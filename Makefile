@@ -27,6 +27,7 @@ endif
 
 STAMP := $(VENV)/.stamp-python
 NODE_STAMP := tools/node/node_modules/.stamp
+BENCH_STAMP := bench/node/node_modules/.stamp
 
 .PHONY: help setup demo sandbox test check lint types generate generated format bench soak clean
 
@@ -65,14 +66,14 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) $(NODE_STAMP) ## Benchmarks; prints one table
+bench: $(BENCH_STAMP) ## Benchmarks against four other queues; prints one table (ARGS="--quick", ARGS="drain wake")
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(STAMP) ## Hours of faults and kills against one database (ARGS="--minutes 10")
+soak: $(STAMP) ## Kills and faults at random, then videos of 2 and 10 GB (ARGS="--minutes 10 --no-videos")
 	@$(BIN)/python -m bench.soak $(ARGS)
 
 clean: ## Remove what make installed and what tools cached
-	@rm -rf $(VENV) tools/node/node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) tools/node/node_modules bench/node/node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find orbyt_worker tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Bootstrap ---------------------------------------------------------------------------------------------------------------
@@ -91,4 +92,11 @@ $(STAMP): $(BIN)/uv pyproject.toml uv.lock
 $(NODE_STAMP): $(STAMP) tools/node/package.json tools/node/package-lock.json
 	@echo "Setting up tools/node/node_modules"
 	@$(BIN)/python -m tools.npm ci --silent
+	@touch $@
+
+# What Orbyt is compared with: a dependency group and Node packages that nothing else needs.
+$(BENCH_STAMP): $(STAMP) bench/node/package.json bench/node/package-lock.json
+	@echo "Setting up the benchmark's peers"
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --quiet --inexact --group bench --python $(BIN)/python
+	@$(BIN)/python -m tools.npm ci --silent --prefix ../../bench/node
 	@touch $@

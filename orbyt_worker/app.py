@@ -66,17 +66,20 @@ def make_runtime(settings: Settings) -> Runtime:
     return Runtime(checkpoint=sandbox_checkpoint(settings))
 
 
-async def open_database(database: Database, runtime: Runtime) -> None:
-    """Connect, however long the database takes to come up; says so with growing pauses."""
+async def open_database(database: Database, runtime: Runtime, stopping: asyncio.Event) -> None:
+    """Connect, however long the database takes to come up; says so with growing pauses. Returns early when stopping."""
     failures = 0
-    while True:
+    while not stopping.is_set():
         try:
             await database.open()
         except DatabaseUnavailable as error:
             failures += 1
             pause = min(STARTUP_PAUSE_SECONDS_MAX, STARTUP_PAUSE_SECONDS_MIN * 2 ** min(failures, 10))
             log.warning("database.unreachable", error=type(error).__name__, retry_seconds=pause)
-            await runtime.sleep(pause)
+            stopped = asyncio.ensure_future(stopping.wait())
+            paused = asyncio.ensure_future(runtime.sleep(pause))
+            await asyncio.wait({stopped, paused}, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait({stopped, paused})
         else:
             return
 
@@ -110,12 +113,12 @@ class Worker:
                 self.redactor.register(secret.get_secret_value(), keep=True)
         self.health = Health(self.runtime, ready_seconds=max(60.0, 2 * settings.poll_seconds))
         self._stop: Callable[[], None] | None = None
-        self._stop_requested = False
+        self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
 
     def stop(self) -> None:
         """Graceful stop: drain, give back, return from run()."""
-        self._stop_requested = True
+        self._stopping.set()
         if self._stop is not None:
             self._stop()
 
@@ -129,8 +132,12 @@ class Worker:
             runtime, sandbox=settings.sandbox, on_call=self.health.http_called, on_bytes=self.health.bytes_out
         )
         async with contextlib.AsyncExitStack() as stack:
-            await open_database(database, runtime)
+            # First of all: alive, though not ready, while the database is away.
+            await stack.enter_async_context(self._http_server())
             stack.push_async_callback(database.close)
+            await open_database(database, runtime, self._stopping)
+            if self._stopping.is_set():
+                return
             if not database.mode.can_listen:
                 log.warning(
                     "database.transaction_pooler",
@@ -181,7 +188,7 @@ class Worker:
             )
             await loop.register()
             self._stop = loop.stop
-            if self._stop_requested:
+            if self._stopping.is_set():
                 loop.stop()
             upkeep = Upkeep(
                 queries=queries,
@@ -198,7 +205,6 @@ class Worker:
             if database.mode.can_listen:
                 listener = Listener(settings.database_url.get_secret_value(), runtime, loop.wake)
                 helpers.add(asyncio.create_task(listener.run(), name="listener"))
-            await stack.enter_async_context(self._http_server())
             log.info(
                 "worker.ready",
                 version=version(),

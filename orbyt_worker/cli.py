@@ -8,9 +8,7 @@ migrate   apply the migrations  demo     see it work                  sandbox  p
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import secrets
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
@@ -217,12 +215,11 @@ def jobs_release(
 
 @keys.command("init")
 def keys_init(admin_url: AdminUrl, key_id: Annotated[str, typer.Option(help="Name of the key.")] = "k1") -> None:
-    """Make a master key and put it into Supabase Vault. The key is never printed. Safe to repeat."""
+    """Make a master key inside the database and put it into Supabase Vault. It is never printed. Safe to repeat."""
     created = _rows(
         admin_url,
-        "select orbyt_private.create_master_key(%s, %s) as created",
+        "select orbyt_private.create_master_key(%s) as created",
         key_id,
-        base64.b64encode(secrets.token_bytes(32)).decode(),
     )[0]["created"]
     out.print(f"key {key_id} created" if created else f"key {key_id} exists already: nothing changed")
 

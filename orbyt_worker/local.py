@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -127,8 +126,7 @@ class LocalDatabase:
 
     def init_key(self) -> bytes:
         """A master key in Vault, once. Returns the key."""
-        key = secrets.token_bytes(32)
-        self.fetch("select orbyt_private.create_master_key(%s, %s)", [KEY_ID, base64.b64encode(key).decode()])
+        self.fetch("select orbyt_private.create_master_key(%s)", [KEY_ID])
         rows = self.fetch("select key_base64 from orbyt_private.master_keys() where key_id = %s", [KEY_ID])
         return base64.b64decode(rows[0]["key_base64"])
 

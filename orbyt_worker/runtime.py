@@ -19,6 +19,13 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _monotonic() -> float:
+    """Seconds that only grow, including the time a laptop sleeps or a virtual machine is suspended: a lease does not wait."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 @dataclass(slots=True)
 class Runtime:
     """Production defaults; tests replace single fields.
@@ -29,7 +36,7 @@ class Runtime:
     """
 
     now: Callable[[], datetime] = _utc_now
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = _monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: random.Random = field(default_factory=random.SystemRandom)
     new_id: Callable[[], uuid.UUID] = uuid.uuid4

@@ -135,10 +135,14 @@ class ContainerPostgres(PostgresServer):
         )
 
     def start(self) -> ContainerPostgres:
-        self._container.start()
-        self.host = str(self._container.get_container_host_ip())
-        self.port = int(self._container.get_exposed_port(5432))
-        self.wait_until_ready(timeout_seconds=60)
+        try:
+            self._container.start()
+            self.host = str(self._container.get_container_host_ip())
+            self.port = int(self._container.get_exposed_port(5432))
+            self.wait_until_ready(timeout_seconds=60)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ statements there, no listener, and polling alone. Sources: Supabase docs "Connec
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -18,7 +19,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 TRANSACTION_POOLER_PORT = "6543"
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_MS = 30_000
+ANSWER_SLACK_SECONDS = 5.0
 POOL_WAIT_SECONDS = 20.0
+OPEN_WAIT_SECONDS = 5.0
 
 # A dead network path is noticed within about a minute and a half.
 _KEEPALIVES: Mapping[str, Any] = {
@@ -99,18 +102,27 @@ class Database:
     async def open(self) -> None:
         """Connect. Raises one of DatabaseUnavailable when the first connection does not come up in time."""
         await self._pool.open()
-        await self._pool.wait(timeout=self._wait_seconds)
+        await self._pool.wait(timeout=min(self._wait_seconds, OPEN_WAIT_SECONDS))
 
     async def close(self) -> None:
         await self._pool.close()
 
     async def fetch(self, statement: LiteralString, parameters: Mapping[str, Any]) -> list[DictRow]:
-        """Run one statement, return all rows (the statements bound their own size)."""
-        async with self._pool.connection() as connection:
-            try:
+        """Run one statement, return all rows (the statements bound their own size).
+
+        Bounded here as well: a pooler that lost its server keeps the connection open and answers nothing, and the server's
+        statement_timeout is then nobody's.
+        """
+        try:
+            async with (
+                asyncio.timeout(STATEMENT_TIMEOUT_MS / 1000 + ANSWER_SLACK_SECONDS),
+                self._pool.connection() as connection,
+            ):
                 cursor = await connection.execute(statement, parameters)
-            except psycopg.Error as error:
-                if error.sqlstate == NOT_REGISTERED_SQLSTATE:
-                    raise NotRegistered from None
-                raise
-            return await cursor.fetchall()
+                return await cursor.fetchall()
+        except TimeoutError:
+            raise psycopg.OperationalError("the database did not answer in time") from None
+        except psycopg.Error as error:
+            if error.sqlstate == NOT_REGISTERED_SQLSTATE:
+                raise NotRegistered from None
+            raise

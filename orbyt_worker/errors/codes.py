@@ -116,6 +116,7 @@ class ErrorCode(StrEnum):
     PLATFORM_PAUSED = "platform_paused"
     INTERNAL_ERROR = "internal_error"
     DATABASE_UNAVAILABLE = "database_unavailable"
+    WORKER_LOST = "worker_lost"
     LEASE_TOO_SHORT = "lease_too_short"
     SPOOL_FULL = "spool_full"
     VAULT_KEY_MISSING = "vault_key_missing"

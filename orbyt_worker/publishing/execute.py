@@ -136,16 +136,20 @@ class Executor:
             log.exception("job.crashed")
             await self._failed(job, Failure(ErrorCode.INTERNAL_ERROR), attempt)
 
-    async def _failed(self, job: Job, failure: Failure, attempt: Attempt | None) -> None:
-        entry = catalog.entry(failure.code)
-        platform = job.account.platform
-        decision = retry.decide(
-            entry,
+    def decide(self, job: Job, failure: Failure) -> retry.Decision:
+        """What the catalog says about this failure of this job."""
+        return retry.decide(
+            catalog.entry(failure.code),
             failures=job.failures,
             attempt=job.attempt,
             retry_after_seconds=failure.retry_after_seconds,
             rng=self.runtime.random,
         )
+
+    async def _failed(self, job: Job, failure: Failure, attempt: Attempt | None) -> None:
+        entry = catalog.entry(failure.code)
+        platform = job.account.platform
+        decision = self.decide(job, failure)
         detail: dict[str, Any] = {
             key: value
             for key, value in (
@@ -168,8 +172,8 @@ class Executor:
         if failure.code is ErrorCode.MEDIA_CHANGED and attempt is not None:
             # The file is another one now: the next attempt looks at it anew.
             await attempt.journal.forget(INSPECT)
-        if entry.needs_reauth:
-            await self.tokens.mark_needs_reauth(job.account.account_id, str(failure.code))
+        if entry.needs_reauth and attempt is not None and attempt.grant_version is not None:
+            await self.tokens.mark_needs_reauth(job.account.account_id, attempt.grant_version, str(failure.code))
         if entry.outage:
             await self.queries.report_outage(platform, job.account.account_id)
         if entry.scope is not Scope.NONE and decision.action is retry.Action.RETRY:
@@ -224,6 +228,8 @@ class Attempt:
         self.progress = Progress(self.runtime, self._write_progress)
         self._claimed_at_monotonic = self.runtime.monotonic()
         self._token: str | None = None
+        # Of the grant the platform was last asked with: only that one can have been refused.
+        self.grant_version: int | None = None
         self._stack = contextlib.AsyncExitStack()
         self._readers: list[MediaReader] = []
 
@@ -328,8 +334,9 @@ class Attempt:
             log.warning("publish.unclear", step=step.name, code=str(failure.code), http_status=failure.http_status)
             answered = failure.http_status is not None and failure.http_status < 500
             entry = catalog.entry(failure.code)
+            comes_again = self.executor.decide(self.job, failure).action is retry.Action.RETRY
             # A source that cannot be read says nothing about the platform: nothing was sent, and the platform will agree.
-            if not answered and entry.retryable and entry.area is not Area.MEDIA:
+            if not answered and comes_again and entry.area is not Area.MEDIA:
                 # No answer, or one that says nothing: let the dust settle. The next attempt looks before anything else.
                 raise
             # The platform refused. Its word is checked against its own state before it is believed.
@@ -421,10 +428,11 @@ class Attempt:
 
     async def _access_token(self, *, fresh: bool = False) -> str:
         rejected = self._token if fresh else None
-        self._token = await self.executor.tokens.access_token(
+        token = await self.executor.tokens.access_token(
             self.job.account.account_id, self.job.account.platform, rejected=rejected
         )
-        return self._token
+        self._token, self.grant_version = token.value, token.grant_version
+        return token.value
 
     async def _open_media(self, *, part: bool) -> None:
         """`part`: the visible step needs at most the end of a file, and must not wait for all that comes before it."""

@@ -7,7 +7,7 @@ failed is still the stored one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
@@ -38,6 +38,14 @@ ACCESS = "access_token"
 REFRESH = "refresh_token"
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token and the version of the grant it came from."""
+
+    value: str = field(repr=False)
+    grant_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class Tokens:
         # Whose refresh leases these are: they end with the worker's own.
         self._worker_id = worker_id
 
-    async def access_token(self, account_id: UUID, platform: str, *, rejected: str | None = None) -> str:
+    async def access_token(self, account_id: UUID, platform: str, *, rejected: str | None = None) -> AccessToken:
         """A token good for at least a few minutes.
 
         `rejected`: a token the platform has just refused (401); it is refreshed even if it should still be valid.
@@ -89,13 +97,13 @@ class Tokens:
                 and opened.access_token != rejected
                 and _fresh(opened, REFRESH_AHEAD_SECONDS)
             ):
-                return opened.access_token
+                return AccessToken(opened.access_token, opened.version)
             answer, token = await self._refresh(account_id, platform, opened)
             if token is not None:
-                return token
+                return AccessToken(token, opened.version + 1)
             # Somebody else is at it, or it failed a moment ago: what is still valid is still good.
             if opened.access_token is not None and opened.access_token != rejected and _fresh(opened, 30.0):
-                return opened.access_token
+                return AccessToken(opened.access_token, opened.version)
             if answer == "cooling" or self._runtime.monotonic() >= give_up_at:
                 raise Failure(
                     ErrorCode.GOOGLE_TOKEN_UNAVAILABLE if platform == "youtube" else ErrorCode.PLATFORM_UNAVAILABLE,
@@ -107,11 +115,9 @@ class Tokens:
         """For upkeep: refresh once if nobody else does. Failures are recorded; the account's state follows from them."""
         await self._refresh(account_id, platform, await self._open(account_id))
 
-    async def mark_needs_reauth(self, account_id: UUID, code: str) -> None:
-        """The platform refused the account itself. Ignored if the grant was replaced since."""
-        grant = await self._queries.read_grant(account_id)
-        if grant is not None:
-            await self._queries.mark_needs_reauth(account_id, version=grant.version, code=code)
+    async def mark_needs_reauth(self, account_id: UUID, grant_version: int, code: str) -> None:
+        """The platform refused the account itself, asked with that grant. Ignored if the grant was replaced since."""
+        await self._queries.mark_needs_reauth(account_id, version=grant_version, code=code)
 
     async def connect(self, account_id: UUID, granted: TokenGrant) -> None:
         """Store a validated grant and make the account active; its held jobs go on by themselves."""
@@ -175,9 +181,12 @@ class Tokens:
             self._health.token_refreshed(platform, str(failure.code))
             log.warning("token.refresh_failed", account_id=str(account_id), platform=platform, code=str(failure.code))
             cool = failure.retry_after_seconds if failure.retry_after_seconds is not None else COOL_SECONDS
-            await self._queries.fail_refresh(
+            noted = await self._queries.fail_refresh(
                 account_id, version=opened.version, lease_id=lease_id, code=str(failure.code), cool_seconds=cool
             )
+            if noted == "changed":
+                # Somebody reconnected meanwhile: what was refused is not what is stored now.
+                return noted, None
             # A token that is still good survives a blip of the token endpoint.
             if (
                 not catalog.entry(failure.code).needs_reauth

@@ -6,7 +6,8 @@ All workers do all of it; the functions in the database skip what somebody else 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import structlog
 
@@ -107,7 +108,7 @@ class Upkeep:
         self._health.queue_facts(await self._queries.queue_facts())
 
 
-async def cancel_and_wait(tasks: set[asyncio.Task[None]]) -> None:
+async def cancel_and_wait(tasks: Collection[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait until each has cleaned up."""
     for task in tasks:
         task.cancel()

@@ -134,6 +134,7 @@ insert into orbyt_private.settings (name, value) values
   ('background_in_flight_max', '2'),
   ('publish_in_flight_max', '1'),
   ('retention_days', '90'),
+  ('losses_max', '8'),
   ('schedule_horizon_days', '400'),
   ('media_items_max', '20'),
   ('notify', 'true')

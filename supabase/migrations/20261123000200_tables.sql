@@ -82,6 +82,8 @@ create table orbyt.publish_jobs (
   constraint publish_jobs_media_check check (jsonb_typeof(media) = 'array'),
   constraint publish_jobs_options_check check (jsonb_typeof(options) = 'object'),
   constraint publish_jobs_expires_check check (expires_at > publish_at),
+  -- Times every client can hold; one that psycopg cannot read would cost a worker its whole claim.
+  constraint publish_jobs_times_check check (publish_at > '2000-01-01' and expires_at < '3000-01-01'),
   constraint publish_jobs_run_at_check check ((run_at is not null) = (status in ('queued', 'publishing'))),
   constraint publish_jobs_published_check check (status <> 'published' or published_at is not null),
   constraint publish_jobs_error_check check (status not in ('failed', 'held') or error_code is not null)
@@ -185,6 +187,7 @@ create table orbyt_private.job_queue (
   worker_id uuid,
   claimed_at timestamptz,
   failures integer not null default 0,
+  losses integer not null default 0,
   started boolean not null default false,
   constraint job_queue_pkey primary key (job_id),
   constraint job_queue_job_id_fkey foreign key (job_id) references orbyt.publish_jobs (job_id) on delete cascade,
@@ -205,6 +208,7 @@ comment on column orbyt_private.job_queue.expires_at is 'Same as publish_jobs.ex
 comment on column orbyt_private.job_queue.worker_id is 'Who has claimed it, if anybody.';
 comment on column orbyt_private.job_queue.claimed_at is 'Since when.';
 comment on column orbyt_private.job_queue.failures is 'Failures that count against the job (waiting does not).';
+comment on column orbyt_private.job_queue.losses is 'How often in a row a worker died or fell silent with this job in its hands.';
 comment on column orbyt_private.job_queue.started is 'Whether a step with an effect outside was journalled: from then on the content is fixed.';
 
 create table orbyt_private.lanes (
@@ -265,14 +269,15 @@ comment on column orbyt_private.job_steps.begun_at is 'When the visible call was
 comment on column orbyt_private.job_steps.updated_at is 'When it was last written.';
 
 create table orbyt_private.account_changes (
+  change_id bigint generated always as identity,
   account_id uuid not null,
-  changed_at timestamptz not null default now(),
-  constraint account_changes_pkey primary key (account_id),
+  constraint account_changes_pkey primary key (change_id),
   constraint account_changes_account_id_fkey foreign key (account_id) references orbyt.accounts (account_id) on delete cascade
 );
-comment on table orbyt_private.account_changes is 'Accounts whose status changed and whose jobs are still to be held or released, in batches, by upkeep.';
+create index account_changes_account_idx on orbyt_private.account_changes (account_id);
+comment on table orbyt_private.account_changes is 'Accounts whose jobs may have to be held or released, in batches, by upkeep. Only ever inserted into, so that nobody waits for anybody.';
+comment on column orbyt_private.account_changes.change_id is 'Order.';
 comment on column orbyt_private.account_changes.account_id is 'The account.';
-comment on column orbyt_private.account_changes.changed_at is 'When its status changed.';
 
 -- Tokens -------------------------------------------------------------------------------------------------------------
 
@@ -359,12 +364,14 @@ create table orbyt_private.breakers (
   opened_at timestamptz not null,
   probe_at timestamptz not null,
   openings integer not null default 1,
+  probing boolean not null default false,
   constraint breakers_pkey primary key (platform)
 );
 comment on table orbyt_private.breakers is 'Platforms that are down: nothing is claimed until probe_at, then one job at a time until one succeeds.';
 comment on column orbyt_private.breakers.platform is 'The platform.';
 comment on column orbyt_private.breakers.opened_at is 'Since when.';
 comment on column orbyt_private.breakers.probe_at is 'When the next probe may be made.';
+comment on column orbyt_private.breakers.probing is 'A job was let through to try.';
 comment on column orbyt_private.breakers.openings is 'How often in a row; the pause doubles with each.';
 
 create table orbyt_private.quota_ledger (
@@ -411,6 +418,7 @@ alter table orbyt_private.quota_ledger enable row level security;
 revoke all on all tables in schema orbyt from public, anon, authenticated, service_role, orbyt_worker;
 revoke all on all tables in schema orbyt_private from public, anon, authenticated, service_role, orbyt_worker;
 revoke all on all sequences in schema orbyt from public, anon, authenticated, service_role, orbyt_worker;
+revoke all on all sequences in schema orbyt_private from public, anon, authenticated, service_role, orbyt_worker;
 
 grant select on orbyt.error_catalog, orbyt.platforms to anon, authenticated, service_role;
 grant select on orbyt.accounts, orbyt.publish_jobs, orbyt.job_events to authenticated, service_role;

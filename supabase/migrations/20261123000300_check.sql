@@ -285,9 +285,13 @@ begin
   if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
      or not pg_catalog.isfinite(p_publish_at) then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
+  elsif p_publish_at < '2001-01-01' then
+    return query select 'publish_at_invalid', 'publish_at', 'too far in the past';
   end if;
   if p_expires_at <= p_publish_at then
     return query select 'expires_at_invalid', 'expires_at', 'the deadline is not after publish_at';
+  elsif not pg_catalog.isfinite(p_expires_at) or p_expires_at > '2900-01-01' then
+    return query select 'expires_at_invalid', 'expires_at', 'too far in the future';
   elsif p_expires_at <= now() then
     return query select 'expires_at_invalid', 'expires_at', 'the deadline has passed';
   end if;

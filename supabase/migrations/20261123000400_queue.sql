@@ -70,12 +70,28 @@ begin
       in_flight = (
         select count(*) from orbyt_private.job_queue q
         where q.account_id = l.account_id and q.phase = l.phase and q.worker_id is not null),
-      in_flight_max = coalesce((orbyt_private.setting(l.phase::text || '_in_flight_max'))::integer, l.in_flight_max)
+      in_flight_max = coalesce((orbyt_private.setting(l.phase::text || '_in_flight_max'))::integer, l.in_flight_max),
+      -- A lane made while the account's status was changing may have been made from the old one.
+      blocked_until = (
+        select case when a.status <> 'active' then 'infinity'::timestamptz
+                    when l.blocked_until < 'infinity' then l.blocked_until end
+        from orbyt.accounts a where a.account_id = l.account_id)
   where (l.account_id, l.phase) in (select k.account_id, k.phase from unnest(p_account_ids, p_phases) as k (account_id, phase));
 end
 $$;
 comment on function orbyt_private.refresh_lanes(uuid[], orbyt_private.job_phase[]) is
   'Recompute lanes from the queue (earliest waiting job, number in flight). Recomputing heals itself; counting up and down would not.';
+
+-- Whoever will touch several lanes of an account takes them all first, in order: two that go from lane to lane in opposite
+-- directions would wait for each other.
+create function orbyt_private.lock_lanes(p_account_id uuid)
+returns void
+language sql
+set search_path = ''
+as $$
+  select 1 from orbyt_private.lanes l where l.account_id = p_account_id order by l.phase for update
+$$;
+comment on function orbyt_private.lock_lanes(uuid) is 'Lock all lanes of an account, in order.';
 
 -- Triggers on publish_jobs ------------------------------------------------------------------------------------------------
 
@@ -262,10 +278,14 @@ begin
       new.error_code := orbyt_private.known_code('internal_error');
       new.error_message := coalesce(new.error_message, orbyt_private.catalog_message('internal_error', null));
     end if;
-    -- Fence a worker that is still at it.
+    -- Fence a worker that is still at it. Its visible call may be in flight: nobody looks at the platform before it is over.
     if old.status = 'publishing' and new.attempt = old.attempt
        and exists (select from orbyt_private.job_queue q where q.job_id = old.job_id and q.worker_id is not null) then
       new.attempt := old.attempt + 1;
+      if new.run_at is not null then
+        new.run_at := greatest(new.run_at, now() + coalesce((
+          select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = old.job_id and s.state = 'begun'), interval '0'));
+      end if;
       update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = old.job_id;
     end if;
   end if;
@@ -304,6 +324,9 @@ begin
   if v_accounts is not null then
     perform orbyt_private.refresh_lanes(v_accounts, v_phases);
   end if;
+  -- Held at once, because of its account; if that is just being reconnected, upkeep finds out.
+  insert into orbyt_private.account_changes (account_id)
+  select distinct i.account_id from inserted i where i.status = 'held';
 
   insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code)
   select i.job_id, i.user_id, 'inserted', i.status, i.stage, i.attempt, i.error_code from inserted i;
@@ -379,8 +402,7 @@ begin
   select distinct a.account_id
   from after_rows n
   join orbyt.accounts a on a.account_id = n.account_id
-  where n.status in ('queued', 'publishing') and a.status <> 'active'
-  on conflict (account_id) do nothing;
+  where n.status in ('queued', 'publishing') and a.status <> 'active';
 
   -- Wake workers for what people did; a worker that puts a job back wakes itself.
   if coalesce(pg_catalog.current_setting('orbyt.by_worker', true), '') <> 'on'
@@ -406,3 +428,32 @@ create trigger publish_jobs_after_insert after insert on orbyt.publish_jobs
 create trigger publish_jobs_after_update after update on orbyt.publish_jobs
   referencing old table as before_rows new table as after_rows
   for each statement execute function orbyt_private.publish_jobs_after_update();
+
+-- Rows deleted by hand: what a worker had in its hands no longer counts as in flight.
+create function orbyt_private.publish_jobs_after_delete()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_accounts uuid[];
+  v_phases orbyt_private.job_phase[];
+begin
+  select pg_catalog.array_agg(k.account_id), pg_catalog.array_agg(k.phase) into v_accounts, v_phases
+  from (
+    select distinct l.account_id, l.phase
+    from before_rows o
+    join orbyt_private.lanes l on l.account_id = o.account_id
+    where o.status in ('queued', 'publishing', 'held')
+  ) k;
+  if v_accounts is not null then
+    perform orbyt_private.refresh_lanes(v_accounts, v_phases);
+  end if;
+  return null;
+end
+$$;
+comment on function orbyt_private.publish_jobs_after_delete() is 'Recompute the lanes of deleted open jobs.';
+create trigger publish_jobs_after_delete after delete on orbyt.publish_jobs
+  referencing old table as before_rows
+  for each statement execute function orbyt_private.publish_jobs_after_delete();

@@ -39,8 +39,45 @@ $$;
 comment on function orbyt_private.heartbeat(uuid, double precision, timestamptz) is
   'Renew the lease. Returns the jobs this worker still owns: whatever it runs beyond these was cancelled or taken back and must stop.';
 
--- The jobs of workers that fell silent go back to the queue. If a visible call was begun, the successor may look only
--- when that call can no longer be in flight: lease end plus the call's timeout.
+-- Claims end without the attempt having said anything: the worker died, stopped, or does not know the job. If a visible call
+-- was begun, the successor may look only when that call can no longer be in flight: lease end plus the call's timeout.
+create function orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamptz, p_lost boolean, p_now timestamptz)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_losses_max integer := coalesce((orbyt_private.setting('losses_max'))::integer, 8);
+begin
+  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  -- Two statements: the trigger on publish_jobs must see that the claim is gone already.
+  update orbyt_private.job_queue q
+  set worker_id = null, claimed_at = null, losses = q.losses + case when p_lost then 1 else 0 end
+  where q.job_id = any (p_job_ids);
+  -- One statement for all jobs: their lanes are locked in order, once.
+  update orbyt.publish_jobs j
+  set run_at = case when q.losses >= v_losses_max then null
+                    else greatest(p_now, p_lease_end + coalesce((
+                      select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = j.job_id and s.state = 'begun'), interval '0')) end,
+      -- A job on which every worker dies (a file that crashes a decoder) must not go round for ever.
+      status = case when q.losses >= v_losses_max then 'held' when q.started then 'publishing' else 'queued' end::orbyt.job_status,
+      error_code = case when q.losses >= v_losses_max then orbyt_private.known_code('worker_lost') else j.error_code end,
+      error_message = case when q.losses >= v_losses_max then orbyt_private.catalog_message('worker_lost', null) else j.error_message end,
+      retryable = case when q.losses >= v_losses_max then false else j.retryable end
+  from orbyt_private.job_queue q
+  where j.job_id = any (p_job_ids) and q.job_id = j.job_id;
+  insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code, detail)
+  select j.job_id, j.user_id, 'taken_back', j.status, j.stage, j.attempt,
+         case when j.status = 'held' then j.error_code end, pg_catalog.jsonb_build_object('run_at', j.run_at)
+  from orbyt.publish_jobs j
+  where j.job_id = any (p_job_ids)
+  order by j.job_id;
+  return pg_catalog.cardinality(p_job_ids);
+end
+$$;
+comment on function orbyt_private.free_claims(uuid[], timestamptz, boolean, timestamptz) is
+  'Put claimed jobs back; p_lost counts it as a loss, and a job lost too often in a row is held for the operator.';
+
 create function orbyt_private.take_back(p_now timestamptz default now(), p_limit integer default 100)
 returns integer
 language plpgsql
@@ -48,44 +85,31 @@ security definer
 set search_path = ''
 as $$
 declare
+  v_worker record;
   v_jobs uuid[];
-  v_job orbyt.publish_jobs;
-  v_run_at jsonb;
+  v_count integer := 0;
 begin
-  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
-  select pg_catalog.array_agg(x.job_id) into v_jobs
-  from (
-    select q.job_id
-    from orbyt_private.workers w
-    join orbyt_private.job_queue q on q.worker_id = w.worker_id
-    join orbyt.publish_jobs j on j.job_id = q.job_id
-    where w.lease_until < p_now
-    order by q.job_id
-    limit p_limit
-    for update of q, j skip locked
-  ) x;
-  if v_jobs is null then
-    return 0;
-  end if;
-
-  -- Two statements: the trigger on publish_jobs must see that the claim is gone already.
-  select pg_catalog.jsonb_object_agg(q.job_id, greatest(p_now, w.lease_until + coalesce((
-           select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = q.job_id and s.state = 'begun'), interval '0')))
-  into v_run_at
-  from orbyt_private.job_queue q
-  join orbyt_private.workers w on w.worker_id = q.worker_id
-  where q.job_id = any (v_jobs);
-  update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = any (v_jobs);
-  update orbyt.publish_jobs j
-  set run_at = (v_run_at ->> j.job_id::text)::timestamptz,
-      status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status
-  from orbyt_private.job_queue q
-  where j.job_id = any (v_jobs) and q.job_id = j.job_id;
-
-  for v_job in select * from orbyt.publish_jobs j where j.job_id = any (v_jobs) loop
-    perform orbyt_private.add_event(v_job, 'taken_back', null, pg_catalog.jsonb_build_object('run_at', v_job.run_at));
+  for v_worker in
+    select w.worker_id, w.lease_until, w.stopped_at from orbyt_private.workers w
+    where w.lease_until < p_now and exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id)
+    order by w.worker_id
+    limit 20
+  loop
+    select pg_catalog.array_agg(x.job_id) into v_jobs
+    from (
+      select q.job_id
+      from orbyt_private.job_queue q
+      join orbyt.publish_jobs j on j.job_id = q.job_id
+      where q.worker_id = v_worker.worker_id
+      order by q.job_id
+      limit p_limit
+      for update of q, j skip locked
+    ) x;
+    if v_jobs is not null then
+      v_count := v_count + orbyt_private.free_claims(v_jobs, v_worker.lease_until, true, p_now);
+    end if;
   end loop;
-  return pg_catalog.cardinality(v_jobs);
+  return v_count;
 end
 $$;
 comment on function orbyt_private.take_back(timestamptz, integer) is 'Return the jobs of silent workers to the queue; called with every claim.';
@@ -99,35 +123,35 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_job orbyt.publish_jobs;
-  v_wait interval;
-  v_count integer := 0;
+  v_jobs uuid[];
 begin
-  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
-  for v_job in
-    select j.*
+  select pg_catalog.array_agg(x.job_id) into v_jobs
+  from (
+    select q.job_id
     from orbyt.publish_jobs j
     join orbyt_private.job_queue q on q.job_id = j.job_id
     where q.worker_id = p_worker_id and q.job_id = any (p_job_ids)
-    order by j.job_id
+    order by q.job_id
     for update of j, q
-  loop
-    select coalesce(max(s.call_timeout), interval '0') into v_wait
-    from orbyt_private.job_steps s where s.job_id = v_job.job_id and s.state = 'begun';
-    update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = v_job.job_id;
-    update orbyt.publish_jobs j
-    set run_at = p_now + v_wait, status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status
-    from orbyt_private.job_queue q
-    where j.job_id = v_job.job_id and q.job_id = j.job_id
-    returning j.* into v_job;
-    perform orbyt_private.add_event(v_job, 'taken_back', null, pg_catalog.jsonb_build_object('run_at', v_job.run_at));
-    v_count := v_count + 1;
-  end loop;
-  return v_count;
+  ) x;
+  return case when v_jobs is null then 0 else orbyt_private.free_claims(v_jobs, p_now, false, p_now) end;
 end
 $$;
 comment on function orbyt_private.return_jobs(uuid, uuid[], timestamptz) is
   'Give back jobs that this worker owns but does not run. One whose visible call was begun waits until that call cannot be in flight.';
+
+create function orbyt_private.give_back(p_worker_id uuid, p_now timestamptz default now())
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  return orbyt_private.return_jobs(
+    p_worker_id, (select pg_catalog.array_agg(q.job_id) from orbyt_private.job_queue q where q.worker_id = p_worker_id), p_now);
+end
+$$;
+comment on function orbyt_private.give_back(uuid, timestamptz) is 'A worker that stops gives back whatever it still holds, at once.';
 
 create function orbyt_private.retire_worker(p_worker_id uuid)
 returns void
@@ -189,7 +213,7 @@ begin
       from orbyt.platforms p
       left join orbyt_private.breakers b on b.platform = p.platform
       where (b.platform is null or b.probe_at <= p_now)
-        and (p.paused_until is null or p.paused_until <= p_now or b.platform is not null)
+        and (p.paused_until is null or p.paused_until <= p_now)
         and not exists (
           select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now)
       order by pg_catalog.random()
@@ -226,7 +250,7 @@ begin
         v_background := v_background - pg_catalog.cardinality(v_heads);
       end if;
       if v_platform.probing then
-        update orbyt_private.breakers b set probe_at = p_now + interval '60 seconds' where b.platform = v_platform.platform;
+        update orbyt_private.breakers b set probe_at = p_now + interval '60 seconds', probing = true where b.platform = v_platform.platform;
       end if;
       update orbyt_private.job_queue q set worker_id = p_worker_id, claimed_at = p_now where q.job_id = any (v_heads);
       update orbyt.publish_jobs j

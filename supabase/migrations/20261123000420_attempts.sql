@@ -15,8 +15,12 @@ begin
   select j.* into v_job
   from orbyt.publish_jobs j
   where j.job_id = p_job_id and j.attempt = p_attempt and j.status = 'publishing'
-    and exists (select from orbyt_private.job_queue q where q.job_id = p_job_id and q.worker_id is not null)
   for update;
+  -- A statement of its own, after the lock: the first one may have waited for a take-back, and would still see the claim.
+  if v_job.job_id is not null
+     and not exists (select from orbyt_private.job_queue q where q.job_id = p_job_id and q.worker_id is not null) then
+    v_job := null;
+  end if;
   return v_job;
 end
 $$;
@@ -47,9 +51,10 @@ begin
       secret = coalesce(excluded.secret, s.secret),
       secret_key_id = coalesce(excluded.secret_key_id, s.secret_key_id),
       updated_at = now();
-  if p_step <> 'inspect' then
-    update orbyt_private.job_queue q set started = true where q.job_id = p_job_id and not q.started;
-  end if;
+  -- A step was recorded: the job gets on, so earlier losses no longer count.
+  update orbyt_private.job_queue q
+  set started = q.started or p_step <> 'inspect', losses = 0
+  where q.job_id = p_job_id and (q.losses > 0 or q.started <> (q.started or p_step <> 'inspect'));
   return 'ok';
 end
 $$;
@@ -169,16 +174,21 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+  v_job orbyt.publish_jobs;
 begin
-  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
+  if v_job.job_id is null then
+    return 'stale';
+  end if;
   -- A problem that was waited out is over as soon as the work goes on.
   update orbyt.publish_jobs j
   set stage = p_stage::orbyt.job_stage, progress = greatest(j.progress, least(p_progress, 99)),
       error_code = case when p_stage in ('waiting', 'preparing') then j.error_code end,
       error_message = case when p_stage in ('waiting', 'preparing') then j.error_message end,
       retryable = case when p_stage in ('waiting', 'preparing') then j.retryable end
-  where j.job_id = p_job_id and j.attempt = p_attempt and j.status = 'publishing';
-  return case when found then 'ok' else 'stale' end;
+  where j.job_id = p_job_id;
+  return 'ok';
 end
 $$;
 comment on function orbyt_private.set_progress(uuid, integer, text, integer) is
@@ -206,6 +216,9 @@ begin
     return 'stale';
   end if;
   select q.phase into v_old_phase from orbyt_private.job_queue q where q.job_id = p_job_id;
+  if v_old_phase is distinct from p_phase::orbyt_private.job_phase then
+    perform orbyt_private.lock_lanes(v_job.account_id);
+  end if;
   update orbyt_private.job_queue q
   set worker_id = null, claimed_at = null, phase = p_phase::orbyt_private.job_phase,
       failures = q.failures + case when p_counts then 1 else 0 end
@@ -275,6 +288,11 @@ begin
   if v_job.job_id is null then
     return 'stale';
   end if;
+  -- A post that is out is never filed as not published: what went wrong afterwards is a remark.
+  if orbyt_private.was_published(p_job_id)
+     and coalesce((select e.outcome from orbyt.error_catalog e where e.code = p_code), 'not_published') <> 'published' then
+    return orbyt_private.succeed_job(p_job_id, p_attempt, now(), p_code, p_message);
+  end if;
   -- A post that may be out is never filed under "failed, not published".
   if orbyt_private.publish_is_open(p_job_id) then
     return orbyt_private.hold_job(p_job_id, p_attempt, 'outcome_unknown', orbyt_private.catalog_message('outcome_unknown', null),
@@ -306,6 +324,11 @@ begin
   if v_job.job_id is null then
     return 'stale';
   end if;
+  -- A post that is out is never filed as not published: what went wrong afterwards is a remark.
+  if orbyt_private.was_published(p_job_id)
+     and coalesce((select e.outcome from orbyt.error_catalog e where e.code = p_code), 'not_published') <> 'published' then
+    return orbyt_private.succeed_job(p_job_id, p_attempt, now(), p_code, p_message);
+  end if;
   update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = p_job_id;
   update orbyt.publish_jobs j
   set status = 'held', error_code = orbyt_private.known_code(p_code), error_message = p_message, retryable = false,
@@ -313,6 +336,10 @@ begin
   where j.job_id = p_job_id
   returning * into v_job;
   perform orbyt_private.add_event(v_job, 'held', p_code, p_detail);
+  -- The refusal may belong to a grant that was replaced meanwhile: upkeep looks at the account as it is now.
+  if v_job.needs_reauth or p_code = 'account_disconnected' then
+    insert into orbyt_private.account_changes (account_id) values (v_job.account_id);
+  end if;
   return 'ok';
 end
 $$;
@@ -355,17 +382,3 @@ end
 $$;
 comment on function orbyt_private.release_job(uuid, timestamptz) is
   'Let a held job go on. A job with an open visible call looks at the platform first; it is never just sent again.';
-
-create function orbyt_private.give_back(p_worker_id uuid)
-returns integer
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-  -- Same road as for a dead worker, only at once: the lease is ended first.
-  update orbyt_private.workers w set lease_until = least(w.lease_until, now() - interval '1 millisecond') where w.worker_id = p_worker_id;
-  return orbyt_private.take_back(now(), 1000);
-end
-$$;
-comment on function orbyt_private.give_back(uuid) is 'A worker that stops gives back whatever it still holds.';

@@ -55,6 +55,7 @@ declare
   v_job_id uuid;
   v_count integer := 0;
 begin
+  perform orbyt_private.lock_lanes(p_account_id);
   for v_job_id in
     select j.job_id
     from orbyt.publish_jobs j
@@ -108,8 +109,7 @@ begin
   set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
   where l.account_id = new.account_id;
   -- The first batch at once, so that the user sees it; upkeep does the rest.
-  insert into orbyt_private.account_changes as c (account_id) values (new.account_id)
-  on conflict (account_id) do update set changed_at = now();
+  insert into orbyt_private.account_changes (account_id) values (new.account_id);
   if new.status = 'active' then
     perform orbyt_private.release_account_jobs(new.account_id);
   else

@@ -25,7 +25,9 @@ begin
     set blocked_until = greatest(l.blocked_until, v_until)
     where l.account_id = p_key::uuid and (p_phase = 'publish' or l.phase <> 'publish');
   else
-    update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code) where p.platform = p_key;
+    -- A longer pause (a person's) stays as it is.
+    update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code)
+    where p.platform = p_key and (p.paused_until is null or p.paused_until < v_until);
   end if;
   return v_until;
 end
@@ -74,15 +76,19 @@ begin
   if v_accounts < 5 and not exists (select from orbyt_private.breakers b where b.platform = p_platform) then
     return false;
   end if;
+  -- Open it, or, if a probe was let through, take this as its failure. What was in flight when it opened is no probe.
   insert into orbyt_private.breakers as b (platform, opened_at, probe_at)
   values (p_platform, p_now, p_now + interval '30 seconds')
   on conflict (platform) do update
-  set probe_at = greatest(b.probe_at, p_now + least(interval '30 seconds' * (2 ^ least(b.openings, 5)), interval '15 minutes')),
-      openings = case when b.probe_at <= p_now + interval '60 seconds' then b.openings + 1 else b.openings end
+  set probe_at = p_now + least(interval '30 seconds' * (2 ^ least(b.openings, 5)), interval '15 minutes'),
+      openings = b.openings + 1,
+      probing = false
+  where b.probing
   returning b.probe_at into v_probe_at;
-  update orbyt.platforms p
-  set paused_until = greatest(p.paused_until, v_probe_at), pause_code = orbyt_private.known_code('platform_unavailable')
-  where p.platform = p_platform;
+  if v_probe_at is not null then
+    update orbyt.platforms p set paused_until = v_probe_at, pause_code = orbyt_private.known_code('platform_unavailable')
+    where p.platform = p_platform and (p.paused_until is null or p.paused_until < v_probe_at);
+  end if;
   return true;
 end
 $$;
@@ -177,34 +183,46 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_job orbyt.publish_jobs;
-  v_count integer := 0;
+  v_missed uuid[];
+  v_doubtful uuid[];
 begin
   perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
-  for v_job in
-    select j.*
+  select pg_catalog.array_agg(x.job_id) filter (where not x.begun),
+         -- In doubt for two days: the platform could not be asked in all that time, so a person has to look.
+         pg_catalog.array_agg(x.job_id) filter (where x.begun and x.expires_at < p_now - interval '2 days')
+  into v_missed, v_doubtful
+  from (
+    select q.job_id, q.expires_at, orbyt_private.publish_is_open(q.job_id) as begun
     from orbyt_private.job_queue q
     join orbyt.publish_jobs j on j.job_id = q.job_id
     where q.worker_id is null and q.expires_at <= p_now
-      and not exists (select from orbyt_private.job_steps s where s.job_id = q.job_id and s.state in ('begun', 'confirmed'))
+      and not orbyt_private.was_published(q.job_id)
+      and (j.status <> 'held' or not orbyt_private.publish_is_open(q.job_id))
     order by q.expires_at
     limit p_limit
     for update of j, q skip locked
-  loop
-    update orbyt.publish_jobs j
-    set status = 'failed', error_code = orbyt_private.known_code('deadline_missed'),
-        error_message = orbyt_private.catalog_message('deadline_missed', case when v_job.error_code is null then null else 'last problem: ' || v_job.error_code end),
-        retryable = false
-    where j.job_id = v_job.job_id
-    returning * into v_job;
-    perform orbyt_private.add_event(v_job, 'failed', 'deadline_missed');
-    v_count := v_count + 1;
-  end loop;
-  return v_count;
+  ) x;
+  -- One statement each: the lanes of all accounts are locked in order, once.
+  update orbyt.publish_jobs j
+  set status = 'failed', error_code = orbyt_private.known_code('deadline_missed'),
+      error_message = orbyt_private.catalog_message('deadline_missed', case when j.error_code is null then null else 'last problem: ' || j.error_code end),
+      retryable = false, needs_reauth = false
+  where j.job_id = any (v_missed);
+  update orbyt.publish_jobs j
+  set status = 'held', error_code = orbyt_private.known_code('outcome_unknown'),
+      error_message = orbyt_private.catalog_message('outcome_unknown', case when j.error_code is null then null else 'last problem: ' || j.error_code end),
+      retryable = false
+  where j.job_id = any (v_doubtful);
+  insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code)
+  select j.job_id, j.user_id, j.status::text, j.status, j.stage, j.attempt, j.error_code
+  from orbyt.publish_jobs j
+  where j.job_id = any (v_missed || v_doubtful)
+  order by j.job_id;
+  return coalesce(pg_catalog.cardinality(v_missed), 0) + coalesce(pg_catalog.cardinality(v_doubtful), 0);
 end
 $$;
 comment on function orbyt_private.expire_jobs(integer, timestamptz) is
-  'Fail jobs whose expires_at has passed and that certainly were not published. Jobs whose outcome is open stay as they are.';
+  'Fail jobs whose expires_at has passed and that certainly were not published. Those whose outcome is open are looked after for two more days, then held.';
 
 create function orbyt_private.tend_accounts(p_limit integer default 500)
 returns integer
@@ -220,19 +238,22 @@ begin
   -- Rest of the batches that the trigger on accounts began. Only accounts whose status changed are looked at, however many
   -- jobs are held elsewhere.
   for v_change in
-    select c.account_id, a.status
-    from orbyt_private.account_changes c
-    join orbyt.accounts a on a.account_id = c.account_id
-    order by c.changed_at
-    limit 20
-    for update of c skip locked
+    select x.account_id, a.status, pg_catalog.array_agg(x.change_id) as change_ids
+    from (
+      select c.account_id, c.change_id from orbyt_private.account_changes c
+      order by c.change_id limit 200
+      for update skip locked
+    ) x
+    join orbyt.accounts a on a.account_id = x.account_id
+    group by x.account_id, a.status
+    order by x.account_id
   loop
     v_done := case when v_change.status = 'active' then orbyt_private.release_account_jobs(v_change.account_id, p_limit)
                    else orbyt_private.hold_account_jobs(v_change.account_id, p_limit) end;
     v_count := v_count + v_done;
     -- A job that a worker has in its hands is not held here; that worker finds out by itself.
     if v_done < p_limit then
-      delete from orbyt_private.account_changes c where c.account_id = v_change.account_id;
+      delete from orbyt_private.account_changes c where c.change_id = any (v_change.change_ids);
     end if;
   end loop;
   return v_count;
@@ -257,6 +278,8 @@ begin
     select s.job_id, s.step
     from orbyt_private.job_steps s
     where s.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s.job_id)
+      -- In doubt: the session may be all there is to look at, should somebody retry it.
+      and not orbyt_private.publish_is_open(s.job_id)
     limit p_limit
   ), blanked as (
     update orbyt_private.job_steps s

@@ -19,9 +19,10 @@ as $$
 $$;
 comment on function orbyt_private.master_keys() is 'The worker''s master keys out of Vault: secrets named orbyt_key_<key id>, 32 bytes in base64. Nothing else can be read through it.';
 
--- Created with a placeholder and then updated: vault.create_secret writes what it is given into heap and WAL before it
--- encrypts; vault.update_secret does not. Source: supabase/vault, SQL of 0.3.1, read 2026-11.
-create function orbyt_private.create_master_key(p_key_id text, p_key_base64 text)
+-- Made in here, so that it stands in no statement, parameter or log. Created with a placeholder and then updated:
+-- vault.create_secret writes what it is given into heap and WAL before it encrypts; vault.update_secret does not.
+-- Source: supabase/vault, SQL of 0.3.1, read 2026-11.
+create function orbyt_private.create_master_key(p_key_id text)
 returns boolean
 language plpgsql
 security definer
@@ -30,21 +31,21 @@ as $$
 declare
   v_id uuid;
 begin
-  if p_key_id !~ '^[a-z0-9_.:-]{1,64}$' or pg_catalog.octet_length(pg_catalog.decode(p_key_base64, 'base64')) <> 32 then
-    raise exception using errcode = '22023', message = 'a key has an id of [a-z0-9_.:-] and 32 bytes in base64';
+  if p_key_id !~ '^[a-z0-9_.:-]{1,64}$' then
+    raise exception using errcode = '22023', message = 'a key id is made of a-z, 0-9 and _ . : -';
   end if;
   if exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id) then
     return false;
   end if;
   v_id := vault.create_secret('placeholder', 'orbyt_key_' || p_key_id, 'Orbyt: master key for account tokens');
-  perform vault.update_secret(v_id, p_key_base64);
+  perform vault.update_secret(v_id, pg_catalog.encode(extensions.gen_random_bytes(32), 'base64'));
   insert into orbyt_private.settings (name, value) values ('active_key_id', pg_catalog.to_jsonb(p_key_id))
   on conflict (name) do update set value = excluded.value;
   return true;
 end
 $$;
-comment on function orbyt_private.create_master_key(text, text) is
-  'Put a new master key into Vault and make it the active one. Returns false if that id exists. For the operator, not for the worker''s role.';
+comment on function orbyt_private.create_master_key(text) is
+  'Make a new master key of 32 random bytes inside the database, put it into Vault and make it the active one. Returns false if that id exists. For the operator, not for the worker''s role.';
 
 create function orbyt_private.read_grant(p_account_id uuid)
 returns table (login text, version bigint, status text, kind text, sealed bytea, key_id text, expires_in_seconds double precision)

@@ -257,9 +257,13 @@ declare
   v_count integer := 0;
 begin
   for v_job_id in
-    select j.job_id from orbyt.publish_jobs j
-    where j.error_code = p_code and j.status = 'held'
-    order by j.publish_at limit p_limit
+    select x.job_id
+    from (
+      select j.job_id, j.account_id from orbyt.publish_jobs j
+      where j.error_code = p_code and j.status = 'held'
+      order by j.publish_at limit p_limit
+    ) x
+    order by x.account_id, x.job_id
   loop
     perform orbyt_private.release_job(v_job_id);
     v_count := v_count + 1;

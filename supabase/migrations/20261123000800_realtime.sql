@@ -110,7 +110,7 @@ grant execute on function
   orbyt_private.take_back(timestamptz, integer),
   orbyt_private.return_jobs(uuid, uuid[], timestamptz),
   orbyt_private.retire_worker(uuid),
-  orbyt_private.give_back(uuid),
+  orbyt_private.give_back(uuid, timestamptz),
   orbyt_private.claim_jobs(uuid, integer, integer, double precision, timestamptz),
   orbyt_private.next_due_in_seconds(timestamptz),
   orbyt_private.save_step(uuid, integer, text, boolean, jsonb, bytea, text),

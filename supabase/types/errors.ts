@@ -108,6 +108,7 @@ export type OrbytErrorCode =
   | "platform_paused"
   | "internal_error"
   | "database_unavailable"
+  | "worker_lost"
   | "lease_too_short"
   | "spool_full"
   | "vault_key_missing"
@@ -1445,6 +1446,18 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     retryable: true,
     needsReauth: false,
     holds: false,
+    outcome: "not_published",
+  },
+  worker_lost: {
+    area: "queue",
+    title: "Publishing broke off repeatedly",
+    whatHappened: "Every attempt to publish this post broke off without a word.",
+    whoActs: "operator",
+    action: "contact_operator",
+    whatToDo: "Read the worker's log around the times of its history, and release the job when the cause is gone.",
+    retryable: false,
+    needsReauth: false,
+    holds: true,
     outcome: "not_published",
   },
   lease_too_short: {

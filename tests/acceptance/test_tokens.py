@@ -63,7 +63,7 @@ async def test_ten_workers_need_a_refresh_at_once_one_call(world: World) -> None
 
     async def one() -> str:
         async with tokens_of_a_worker(world) as tokens:
-            return await tokens.access_token(account.account_id, "youtube")
+            return (await tokens.access_token(account.account_id, "youtube")).value
 
     given = await asyncio.gather(*(one() for _ in range(10)))
     assert len(set(given)) == 1
@@ -73,12 +73,12 @@ async def test_ten_workers_need_a_refresh_at_once_one_call(world: World) -> None
 async def test_a_rejected_token_is_replaced_once(world: World) -> None:
     account = world.channel()
     async with tokens_of_a_worker(world) as tokens:
-        first = await tokens.access_token(account.account_id, "youtube")
-        assert await tokens.access_token(account.account_id, "youtube") == first
-        second = await tokens.access_token(account.account_id, "youtube", rejected=first)
+        first = (await tokens.access_token(account.account_id, "youtube")).value
+        assert (await tokens.access_token(account.account_id, "youtube")).value == first
+        second = (await tokens.access_token(account.account_id, "youtube", rejected=first)).value
         assert second != first
         # Another job that saw the same 401 gets the new one without a further call.
-        assert await tokens.access_token(account.account_id, "youtube", rejected=first) == second
+        assert (await tokens.access_token(account.account_id, "youtube", rejected=first)).value == second
     assert world.sandbox.state.google.token_call_count("refresh_token") == 2
 
 
@@ -157,4 +157,4 @@ async def test_the_refresh_lease_of_a_silent_worker_is_void(world: World) -> Non
     )
     async with tokens_of_a_worker(world) as tokens:
         async with asyncio.timeout(5):
-            assert await tokens.access_token(account.account_id, "youtube")
+            assert (await tokens.access_token(account.account_id, "youtube")).value

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from tests.fix_world import World
@@ -116,3 +118,20 @@ def test_without_listen_everything_still_works(world: World) -> None:
         )
         assert world.wait_for(first, "published", "failed", "held")["status"] == "published"
         assert worker.stop() == 0
+
+
+def test_a_worker_without_its_database_is_alive_not_ready_and_stops_when_told(world: World) -> None:
+    """Found with the container: SIGTERM was ignored and /healthz not served until the database came up."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    with world.worker(
+        database_url="postgresql://orbyt_worker@127.0.0.1:1/none?connect_timeout=1", http_port=port
+    ) as worker:
+        deadline = time.monotonic() + 20
+        while "database.unreachable" not in worker.log_text():
+            assert time.monotonic() < deadline, worker.log_text()
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 503
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(15) == 0

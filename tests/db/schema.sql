@@ -118,7 +118,8 @@ CREATE TABLE orbyt.publish_jobs (
     CONSTRAINT publish_jobs_options_check CHECK ((jsonb_typeof(options) = 'object'::text)),
     CONSTRAINT publish_jobs_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
     CONSTRAINT publish_jobs_published_check CHECK (((status <> 'published'::orbyt.job_status) OR (published_at IS NOT NULL))),
-    CONSTRAINT publish_jobs_run_at_check CHECK (((run_at IS NOT NULL) = (status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status]))))
+    CONSTRAINT publish_jobs_run_at_check CHECK (((run_at IS NOT NULL) = (status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status])))),
+    CONSTRAINT publish_jobs_times_check CHECK (((publish_at > '2000-01-01 00:00:00+00'::timestamp with time zone) AND (expires_at < '3000-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85', autovacuum_vacuum_scale_factor='0.05');
 
@@ -230,8 +231,7 @@ begin
   set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
   where l.account_id = new.account_id;
   -- The first batch at once, so that the user sees it; upkeep does the rest.
-  insert into orbyt_private.account_changes as c (account_id) values (new.account_id)
-  on conflict (account_id) do update set changed_at = now();
+  insert into orbyt_private.account_changes (account_id) values (new.account_id);
   if new.status = 'active' then
     perform orbyt_private.release_account_jobs(new.account_id);
   else
@@ -462,9 +462,13 @@ begin
   if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
      or not pg_catalog.isfinite(p_publish_at) then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
+  elsif p_publish_at < '2001-01-01' then
+    return query select 'publish_at_invalid', 'publish_at', 'too far in the past';
   end if;
   if p_expires_at <= p_publish_at then
     return query select 'expires_at_invalid', 'expires_at', 'the deadline is not after publish_at';
+  elsif not pg_catalog.isfinite(p_expires_at) or p_expires_at > '2900-01-01' then
+    return query select 'expires_at_invalid', 'expires_at', 'too far in the future';
   elsif p_expires_at <= now() then
     return query select 'expires_at_invalid', 'expires_at', 'the deadline has passed';
   end if;
@@ -790,7 +794,7 @@ begin
       from orbyt.platforms p
       left join orbyt_private.breakers b on b.platform = p.platform
       where (b.platform is null or b.probe_at <= p_now)
-        and (p.paused_until is null or p.paused_until <= p_now or b.platform is not null)
+        and (p.paused_until is null or p.paused_until <= p_now)
         and not exists (
           select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now)
       order by pg_catalog.random()
@@ -827,7 +831,7 @@ begin
         v_background := v_background - pg_catalog.cardinality(v_heads);
       end if;
       if v_platform.probing then
-        update orbyt_private.breakers b set probe_at = p_now + interval '60 seconds' where b.platform = v_platform.platform;
+        update orbyt_private.breakers b set probe_at = p_now + interval '60 seconds', probing = true where b.platform = v_platform.platform;
       end if;
       update orbyt_private.job_queue q set worker_id = p_worker_id, claimed_at = p_now where q.job_id = any (v_heads);
       update orbyt.publish_jobs j
@@ -962,66 +966,78 @@ ALTER FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_
 
 COMMENT ON FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text, p_account_id uuid) IS 'First half of connecting: the account row (kept when it exists already) and its grant. It becomes active with store_grant, once its secrets are sealed for its id.';
 
-CREATE FUNCTION orbyt_private.create_master_key(p_key_id text, p_key_base64 text) RETURNS boolean
+CREATE FUNCTION orbyt_private.create_master_key(p_key_id text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $_$
 declare
   v_id uuid;
 begin
-  if p_key_id !~ '^[a-z0-9_.:-]{1,64}$' or pg_catalog.octet_length(pg_catalog.decode(p_key_base64, 'base64')) <> 32 then
-    raise exception using errcode = '22023', message = 'a key has an id of [a-z0-9_.:-] and 32 bytes in base64';
+  if p_key_id !~ '^[a-z0-9_.:-]{1,64}$' then
+    raise exception using errcode = '22023', message = 'a key id is made of a-z, 0-9 and _ . : -';
   end if;
   if exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id) then
     return false;
   end if;
   v_id := vault.create_secret('placeholder', 'orbyt_key_' || p_key_id, 'Orbyt: master key for account tokens');
-  perform vault.update_secret(v_id, p_key_base64);
+  perform vault.update_secret(v_id, pg_catalog.encode(extensions.gen_random_bytes(32), 'base64'));
   insert into orbyt_private.settings (name, value) values ('active_key_id', pg_catalog.to_jsonb(p_key_id))
   on conflict (name) do update set value = excluded.value;
   return true;
 end
 $_$;
 
-ALTER FUNCTION orbyt_private.create_master_key(p_key_id text, p_key_base64 text) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.create_master_key(p_key_id text) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.create_master_key(p_key_id text, p_key_base64 text) IS 'Put a new master key into Vault and make it the active one. Returns false if that id exists. For the operator, not for the worker''s role.';
+COMMENT ON FUNCTION orbyt_private.create_master_key(p_key_id text) IS 'Make a new master key of 32 random bytes inside the database, put it into Vault and make it the active one. Returns false if that id exists. For the operator, not for the worker''s role.';
 
 CREATE FUNCTION orbyt_private.expire_jobs(p_limit integer DEFAULT 200, p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
-  v_job orbyt.publish_jobs;
-  v_count integer := 0;
+  v_missed uuid[];
+  v_doubtful uuid[];
 begin
   perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
-  for v_job in
-    select j.*
+  select pg_catalog.array_agg(x.job_id) filter (where not x.begun),
+         -- In doubt for two days: the platform could not be asked in all that time, so a person has to look.
+         pg_catalog.array_agg(x.job_id) filter (where x.begun and x.expires_at < p_now - interval '2 days')
+  into v_missed, v_doubtful
+  from (
+    select q.job_id, q.expires_at, orbyt_private.publish_is_open(q.job_id) as begun
     from orbyt_private.job_queue q
     join orbyt.publish_jobs j on j.job_id = q.job_id
     where q.worker_id is null and q.expires_at <= p_now
-      and not exists (select from orbyt_private.job_steps s where s.job_id = q.job_id and s.state in ('begun', 'confirmed'))
+      and not orbyt_private.was_published(q.job_id)
+      and (j.status <> 'held' or not orbyt_private.publish_is_open(q.job_id))
     order by q.expires_at
     limit p_limit
     for update of j, q skip locked
-  loop
-    update orbyt.publish_jobs j
-    set status = 'failed', error_code = orbyt_private.known_code('deadline_missed'),
-        error_message = orbyt_private.catalog_message('deadline_missed', case when v_job.error_code is null then null else 'last problem: ' || v_job.error_code end),
-        retryable = false
-    where j.job_id = v_job.job_id
-    returning * into v_job;
-    perform orbyt_private.add_event(v_job, 'failed', 'deadline_missed');
-    v_count := v_count + 1;
-  end loop;
-  return v_count;
+  ) x;
+  -- One statement each: the lanes of all accounts are locked in order, once.
+  update orbyt.publish_jobs j
+  set status = 'failed', error_code = orbyt_private.known_code('deadline_missed'),
+      error_message = orbyt_private.catalog_message('deadline_missed', case when j.error_code is null then null else 'last problem: ' || j.error_code end),
+      retryable = false, needs_reauth = false
+  where j.job_id = any (v_missed);
+  update orbyt.publish_jobs j
+  set status = 'held', error_code = orbyt_private.known_code('outcome_unknown'),
+      error_message = orbyt_private.catalog_message('outcome_unknown', case when j.error_code is null then null else 'last problem: ' || j.error_code end),
+      retryable = false
+  where j.job_id = any (v_doubtful);
+  insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code)
+  select j.job_id, j.user_id, j.status::text, j.status, j.stage, j.attempt, j.error_code
+  from orbyt.publish_jobs j
+  where j.job_id = any (v_missed || v_doubtful)
+  order by j.job_id;
+  return coalesce(pg_catalog.cardinality(v_missed), 0) + coalesce(pg_catalog.cardinality(v_doubtful), 0);
 end
 $$;
 
 ALTER FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) IS 'Fail jobs whose expires_at has passed and that certainly were not published. Jobs whose outcome is open stay as they are.';
+COMMENT ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) IS 'Fail jobs whose expires_at has passed and that certainly were not published. Those whose outcome is open are looked after for two more days, then held.';
 
 CREATE FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb DEFAULT '{}'::jsonb) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1033,6 +1049,11 @@ begin
   v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
   if v_job.job_id is null then
     return 'stale';
+  end if;
+  -- A post that is out is never filed as not published: what went wrong afterwards is a remark.
+  if orbyt_private.was_published(p_job_id)
+     and coalesce((select e.outcome from orbyt.error_catalog e where e.code = p_code), 'not_published') <> 'published' then
+    return orbyt_private.succeed_job(p_job_id, p_attempt, now(), p_code, p_message);
   end if;
   -- A post that may be out is never filed under "failed, not published".
   if orbyt_private.publish_is_open(p_job_id) then
@@ -1129,20 +1150,57 @@ ALTER FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_st
 
 COMMENT ON FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) IS 'Do these hidden steps anew (an upload session is gone, the source changed).';
 
-CREATE FUNCTION orbyt_private.give_back(p_worker_id uuid) RETURNS integer
+CREATE FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_losses_max integer := coalesce((orbyt_private.setting('losses_max'))::integer, 8);
+begin
+  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  -- Two statements: the trigger on publish_jobs must see that the claim is gone already.
+  update orbyt_private.job_queue q
+  set worker_id = null, claimed_at = null, losses = q.losses + case when p_lost then 1 else 0 end
+  where q.job_id = any (p_job_ids);
+  -- One statement for all jobs: their lanes are locked in order, once.
+  update orbyt.publish_jobs j
+  set run_at = case when q.losses >= v_losses_max then null
+                    else greatest(p_now, p_lease_end + coalesce((
+                      select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = j.job_id and s.state = 'begun'), interval '0')) end,
+      -- A job on which every worker dies (a file that crashes a decoder) must not go round for ever.
+      status = case when q.losses >= v_losses_max then 'held' when q.started then 'publishing' else 'queued' end::orbyt.job_status,
+      error_code = case when q.losses >= v_losses_max then orbyt_private.known_code('worker_lost') else j.error_code end,
+      error_message = case when q.losses >= v_losses_max then orbyt_private.catalog_message('worker_lost', null) else j.error_message end,
+      retryable = case when q.losses >= v_losses_max then false else j.retryable end
+  from orbyt_private.job_queue q
+  where j.job_id = any (p_job_ids) and q.job_id = j.job_id;
+  insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code, detail)
+  select j.job_id, j.user_id, 'taken_back', j.status, j.stage, j.attempt,
+         case when j.status = 'held' then j.error_code end, pg_catalog.jsonb_build_object('run_at', j.run_at)
+  from orbyt.publish_jobs j
+  where j.job_id = any (p_job_ids)
+  order by j.job_id;
+  return pg_catalog.cardinality(p_job_ids);
+end
+$$;
+
+ALTER FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) IS 'Put claimed jobs back; p_lost counts it as a loss, and a job lost too often in a row is held for the operator.';
+
+CREATE FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
-  -- Same road as for a dead worker, only at once: the lease is ended first.
-  update orbyt_private.workers w set lease_until = least(w.lease_until, now() - interval '1 millisecond') where w.worker_id = p_worker_id;
-  return orbyt_private.take_back(now(), 1000);
+  return orbyt_private.return_jobs(
+    p_worker_id, (select pg_catalog.array_agg(q.job_id) from orbyt_private.job_queue q where q.worker_id = p_worker_id), p_now);
 end
 $$;
 
-ALTER FUNCTION orbyt_private.give_back(p_worker_id uuid) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.give_back(p_worker_id uuid) IS 'A worker that stops gives back whatever it still holds.';
+COMMENT ON FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone) IS 'A worker that stops gives back whatever it still holds, at once.';
 
 CREATE FUNCTION orbyt_private.heartbeat(p_worker_id uuid, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(job_id uuid, attempt integer)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1224,6 +1282,11 @@ begin
   if v_job.job_id is null then
     return 'stale';
   end if;
+  -- A post that is out is never filed as not published: what went wrong afterwards is a remark.
+  if orbyt_private.was_published(p_job_id)
+     and coalesce((select e.outcome from orbyt.error_catalog e where e.code = p_code), 'not_published') <> 'published' then
+    return orbyt_private.succeed_job(p_job_id, p_attempt, now(), p_code, p_message);
+  end if;
   update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = p_job_id;
   update orbyt.publish_jobs j
   set status = 'held', error_code = orbyt_private.known_code(p_code), error_message = p_message, retryable = false,
@@ -1231,6 +1294,10 @@ begin
   where j.job_id = p_job_id
   returning * into v_job;
   perform orbyt_private.add_event(v_job, 'held', p_code, p_detail);
+  -- The refusal may belong to a grant that was replaced meanwhile: upkeep looks at the account as it is now.
+  if v_job.needs_reauth or p_code = 'account_disconnected' then
+    insert into orbyt_private.account_changes (account_id) values (v_job.account_id);
+  end if;
   return 'ok';
 end
 $$;
@@ -1270,8 +1337,12 @@ begin
   select j.* into v_job
   from orbyt.publish_jobs j
   where j.job_id = p_job_id and j.attempt = p_attempt and j.status = 'publishing'
-    and exists (select from orbyt_private.job_queue q where q.job_id = p_job_id and q.worker_id is not null)
   for update;
+  -- A statement of its own, after the lock: the first one may have waited for a take-back, and would still see the claim.
+  if v_job.job_id is not null
+     and not exists (select from orbyt_private.job_queue q where q.job_id = p_job_id and q.worker_id is not null) then
+    v_job := null;
+  end if;
   return v_job;
 end
 $$;
@@ -1279,6 +1350,17 @@ $$;
 ALTER FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) IS 'Lock the job if this attempt still owns it; a null row otherwise.';
+
+CREATE FUNCTION orbyt_private.lock_lanes(p_account_id uuid) RETURNS void
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select 1 from orbyt_private.lanes l where l.account_id = p_account_id order by l.phase for update
+$$;
+
+ALTER FUNCTION orbyt_private.lock_lanes(p_account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.lock_lanes(p_account_id uuid) IS 'Lock all lanes of an account, in order.';
 
 CREATE FUNCTION orbyt_private.mark_as_not_published(p_job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1421,6 +1503,8 @@ begin
     select s.job_id, s.step
     from orbyt_private.job_steps s
     where s.secret is not null and not exists (select from orbyt_private.job_queue q where q.job_id = s.job_id)
+      -- In doubt: the session may be all there is to look at, should somebody retry it.
+      and not orbyt_private.publish_is_open(s.job_id)
     limit p_limit
   ), blanked as (
     update orbyt_private.job_steps s
@@ -1472,6 +1556,32 @@ ALTER FUNCTION orbyt_private.publish_is_open(p_job_id uuid) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.publish_is_open(p_job_id uuid) IS 'Whether a visible call of this job was begun and not confirmed.';
 
+CREATE FUNCTION orbyt_private.publish_jobs_after_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_accounts uuid[];
+  v_phases orbyt_private.job_phase[];
+begin
+  select pg_catalog.array_agg(k.account_id), pg_catalog.array_agg(k.phase) into v_accounts, v_phases
+  from (
+    select distinct l.account_id, l.phase
+    from before_rows o
+    join orbyt_private.lanes l on l.account_id = o.account_id
+    where o.status in ('queued', 'publishing', 'held')
+  ) k;
+  if v_accounts is not null then
+    perform orbyt_private.refresh_lanes(v_accounts, v_phases);
+  end if;
+  return null;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.publish_jobs_after_delete() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.publish_jobs_after_delete() IS 'Recompute the lanes of deleted open jobs.';
+
 CREATE FUNCTION orbyt_private.publish_jobs_after_insert() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1498,6 +1608,9 @@ begin
   if v_accounts is not null then
     perform orbyt_private.refresh_lanes(v_accounts, v_phases);
   end if;
+  -- Held at once, because of its account; if that is just being reconnected, upkeep finds out.
+  insert into orbyt_private.account_changes (account_id)
+  select distinct i.account_id from inserted i where i.status = 'held';
 
   insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code)
   select i.job_id, i.user_id, 'inserted', i.status, i.stage, i.attempt, i.error_code from inserted i;
@@ -1574,8 +1687,7 @@ begin
   select distinct a.account_id
   from after_rows n
   join orbyt.accounts a on a.account_id = n.account_id
-  where n.status in ('queued', 'publishing') and a.status <> 'active'
-  on conflict (account_id) do nothing;
+  where n.status in ('queued', 'publishing') and a.status <> 'active';
 
   -- Wake workers for what people did; a worker that puts a job back wakes itself.
   if coalesce(pg_catalog.current_setting('orbyt.by_worker', true), '') <> 'on'
@@ -1775,10 +1887,14 @@ begin
       new.error_code := orbyt_private.known_code('internal_error');
       new.error_message := coalesce(new.error_message, orbyt_private.catalog_message('internal_error', null));
     end if;
-    -- Fence a worker that is still at it.
+    -- Fence a worker that is still at it. Its visible call may be in flight: nobody looks at the platform before it is over.
     if old.status = 'publishing' and new.attempt = old.attempt
        and exists (select from orbyt_private.job_queue q where q.job_id = old.job_id and q.worker_id is not null) then
       new.attempt := old.attempt + 1;
+      if new.run_at is not null then
+        new.run_at := greatest(new.run_at, now() + coalesce((
+          select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = old.job_id and s.state = 'begun'), interval '0'));
+      end if;
       update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = old.job_id;
     end if;
   end if;
@@ -1823,6 +1939,9 @@ begin
     return 'stale';
   end if;
   select q.phase into v_old_phase from orbyt_private.job_queue q where q.job_id = p_job_id;
+  if v_old_phase is distinct from p_phase::orbyt_private.job_phase then
+    perform orbyt_private.lock_lanes(v_job.account_id);
+  end if;
   update orbyt_private.job_queue q
   set worker_id = null, claimed_at = null, phase = p_phase::orbyt_private.job_phase,
       failures = q.failures + case when p_counts then 1 else 0 end
@@ -1968,7 +2087,12 @@ begin
       in_flight = (
         select count(*) from orbyt_private.job_queue q
         where q.account_id = l.account_id and q.phase = l.phase and q.worker_id is not null),
-      in_flight_max = coalesce((orbyt_private.setting(l.phase::text || '_in_flight_max'))::integer, l.in_flight_max)
+      in_flight_max = coalesce((orbyt_private.setting(l.phase::text || '_in_flight_max'))::integer, l.in_flight_max),
+      -- A lane made while the account's status was changing may have been made from the old one.
+      blocked_until = (
+        select case when a.status <> 'active' then 'infinity'::timestamptz
+                    when l.blocked_until < 'infinity' then l.blocked_until end
+        from orbyt.accounts a where a.account_id = l.account_id)
   where (l.account_id, l.phase) in (select k.account_id, k.phase from unnest(p_account_ids, p_phases) as k (account_id, phase));
 end
 $$;
@@ -2000,6 +2124,7 @@ declare
   v_job_id uuid;
   v_count integer := 0;
 begin
+  perform orbyt_private.lock_lanes(p_account_id);
   for v_job_id in
     select j.job_id
     from orbyt.publish_jobs j
@@ -2030,9 +2155,13 @@ declare
   v_count integer := 0;
 begin
   for v_job_id in
-    select j.job_id from orbyt.publish_jobs j
-    where j.error_code = p_code and j.status = 'held'
-    order by j.publish_at limit p_limit
+    select x.job_id
+    from (
+      select j.job_id, j.account_id from orbyt.publish_jobs j
+      where j.error_code = p_code and j.status = 'held'
+      order by j.publish_at limit p_limit
+    ) x
+    order by x.account_id, x.job_id
   loop
     perform orbyt_private.release_job(v_job_id);
     v_count := v_count + 1;
@@ -2099,15 +2228,19 @@ begin
   if v_accounts < 5 and not exists (select from orbyt_private.breakers b where b.platform = p_platform) then
     return false;
   end if;
+  -- Open it, or, if a probe was let through, take this as its failure. What was in flight when it opened is no probe.
   insert into orbyt_private.breakers as b (platform, opened_at, probe_at)
   values (p_platform, p_now, p_now + interval '30 seconds')
   on conflict (platform) do update
-  set probe_at = greatest(b.probe_at, p_now + least(interval '30 seconds' * (2 ^ least(b.openings, 5)), interval '15 minutes')),
-      openings = case when b.probe_at <= p_now + interval '60 seconds' then b.openings + 1 else b.openings end
+  set probe_at = p_now + least(interval '30 seconds' * (2 ^ least(b.openings, 5)), interval '15 minutes'),
+      openings = b.openings + 1,
+      probing = false
+  where b.probing
   returning b.probe_at into v_probe_at;
-  update orbyt.platforms p
-  set paused_until = greatest(p.paused_until, v_probe_at), pause_code = orbyt_private.known_code('platform_unavailable')
-  where p.platform = p_platform;
+  if v_probe_at is not null then
+    update orbyt.platforms p set paused_until = v_probe_at, pause_code = orbyt_private.known_code('platform_unavailable')
+    where p.platform = p_platform and (p.paused_until is null or p.paused_until < v_probe_at);
+  end if;
   return true;
 end
 $$;
@@ -2265,31 +2398,18 @@ CREATE FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_
     SET search_path TO ''
     AS $$
 declare
-  v_job orbyt.publish_jobs;
-  v_wait interval;
-  v_count integer := 0;
+  v_jobs uuid[];
 begin
-  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
-  for v_job in
-    select j.*
+  select pg_catalog.array_agg(x.job_id) into v_jobs
+  from (
+    select q.job_id
     from orbyt.publish_jobs j
     join orbyt_private.job_queue q on q.job_id = j.job_id
     where q.worker_id = p_worker_id and q.job_id = any (p_job_ids)
-    order by j.job_id
+    order by q.job_id
     for update of j, q
-  loop
-    select coalesce(max(s.call_timeout), interval '0') into v_wait
-    from orbyt_private.job_steps s where s.job_id = v_job.job_id and s.state = 'begun';
-    update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = v_job.job_id;
-    update orbyt.publish_jobs j
-    set run_at = p_now + v_wait, status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status
-    from orbyt_private.job_queue q
-    where j.job_id = v_job.job_id and q.job_id = j.job_id
-    returning j.* into v_job;
-    perform orbyt_private.add_event(v_job, 'taken_back', null, pg_catalog.jsonb_build_object('run_at', v_job.run_at));
-    v_count := v_count + 1;
-  end loop;
-  return v_count;
+  ) x;
+  return case when v_jobs is null then 0 else orbyt_private.free_claims(v_jobs, p_now, false, p_now) end;
 end
 $$;
 
@@ -2317,9 +2437,10 @@ begin
       secret = coalesce(excluded.secret, s.secret),
       secret_key_id = coalesce(excluded.secret_key_id, s.secret_key_id),
       updated_at = now();
-  if p_step <> 'inspect' then
-    update orbyt_private.job_queue q set started = true where q.job_id = p_job_id and not q.started;
-  end if;
+  -- A step was recorded: the job gets on, so earlier losses no longer count.
+  update orbyt_private.job_queue q
+  set started = q.started or p_step <> 'inspect', losses = 0
+  where q.job_id = p_job_id and (q.losses > 0 or q.started <> (q.started or p_step <> 'inspect'));
   return 'ok';
 end
 $$;
@@ -2332,16 +2453,21 @@ CREATE FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_s
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_job orbyt.publish_jobs;
 begin
-  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
+  if v_job.job_id is null then
+    return 'stale';
+  end if;
   -- A problem that was waited out is over as soon as the work goes on.
   update orbyt.publish_jobs j
   set stage = p_stage::orbyt.job_stage, progress = greatest(j.progress, least(p_progress, 99)),
       error_code = case when p_stage in ('waiting', 'preparing') then j.error_code end,
       error_message = case when p_stage in ('waiting', 'preparing') then j.error_message end,
       retryable = case when p_stage in ('waiting', 'preparing') then j.retryable end
-  where j.job_id = p_job_id and j.attempt = p_attempt and j.status = 'publishing';
-  return case when found then 'ok' else 'stale' end;
+  where j.job_id = p_job_id;
+  return 'ok';
 end
 $$;
 
@@ -2370,7 +2496,9 @@ begin
     set blocked_until = greatest(l.blocked_until, v_until)
     where l.account_id = p_key::uuid and (p_phase = 'publish' or l.phase <> 'publish');
   else
-    update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code) where p.platform = p_key;
+    -- A longer pause (a person's) stays as it is.
+    update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code)
+    where p.platform = p_key and (p.paused_until is null or p.paused_until < v_until);
   end if;
   return v_until;
 end
@@ -2449,44 +2577,31 @@ CREATE FUNCTION orbyt_private.take_back(p_now timestamp with time zone DEFAULT n
     SET search_path TO ''
     AS $$
 declare
+  v_worker record;
   v_jobs uuid[];
-  v_job orbyt.publish_jobs;
-  v_run_at jsonb;
+  v_count integer := 0;
 begin
-  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
-  select pg_catalog.array_agg(x.job_id) into v_jobs
-  from (
-    select q.job_id
-    from orbyt_private.workers w
-    join orbyt_private.job_queue q on q.worker_id = w.worker_id
-    join orbyt.publish_jobs j on j.job_id = q.job_id
-    where w.lease_until < p_now
-    order by q.job_id
-    limit p_limit
-    for update of q, j skip locked
-  ) x;
-  if v_jobs is null then
-    return 0;
-  end if;
-
-  -- Two statements: the trigger on publish_jobs must see that the claim is gone already.
-  select pg_catalog.jsonb_object_agg(q.job_id, greatest(p_now, w.lease_until + coalesce((
-           select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = q.job_id and s.state = 'begun'), interval '0')))
-  into v_run_at
-  from orbyt_private.job_queue q
-  join orbyt_private.workers w on w.worker_id = q.worker_id
-  where q.job_id = any (v_jobs);
-  update orbyt_private.job_queue q set worker_id = null, claimed_at = null where q.job_id = any (v_jobs);
-  update orbyt.publish_jobs j
-  set run_at = (v_run_at ->> j.job_id::text)::timestamptz,
-      status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status
-  from orbyt_private.job_queue q
-  where j.job_id = any (v_jobs) and q.job_id = j.job_id;
-
-  for v_job in select * from orbyt.publish_jobs j where j.job_id = any (v_jobs) loop
-    perform orbyt_private.add_event(v_job, 'taken_back', null, pg_catalog.jsonb_build_object('run_at', v_job.run_at));
+  for v_worker in
+    select w.worker_id, w.lease_until, w.stopped_at from orbyt_private.workers w
+    where w.lease_until < p_now and exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id)
+    order by w.worker_id
+    limit 20
+  loop
+    select pg_catalog.array_agg(x.job_id) into v_jobs
+    from (
+      select q.job_id
+      from orbyt_private.job_queue q
+      join orbyt.publish_jobs j on j.job_id = q.job_id
+      where q.worker_id = v_worker.worker_id
+      order by q.job_id
+      limit p_limit
+      for update of q, j skip locked
+    ) x;
+    if v_jobs is not null then
+      v_count := v_count + orbyt_private.free_claims(v_jobs, v_worker.lease_until, true, p_now);
+    end if;
   end loop;
-  return pg_catalog.cardinality(v_jobs);
+  return v_count;
 end
 $$;
 
@@ -2506,19 +2621,22 @@ begin
   -- Rest of the batches that the trigger on accounts began. Only accounts whose status changed are looked at, however many
   -- jobs are held elsewhere.
   for v_change in
-    select c.account_id, a.status
-    from orbyt_private.account_changes c
-    join orbyt.accounts a on a.account_id = c.account_id
-    order by c.changed_at
-    limit 20
-    for update of c skip locked
+    select x.account_id, a.status, pg_catalog.array_agg(x.change_id) as change_ids
+    from (
+      select c.account_id, c.change_id from orbyt_private.account_changes c
+      order by c.change_id limit 200
+      for update skip locked
+    ) x
+    join orbyt.accounts a on a.account_id = x.account_id
+    group by x.account_id, a.status
+    order by x.account_id
   loop
     v_done := case when v_change.status = 'active' then orbyt_private.release_account_jobs(v_change.account_id, p_limit)
                    else orbyt_private.hold_account_jobs(v_change.account_id, p_limit) end;
     v_count := v_count + v_done;
     -- A job that a worker has in its hands is not held here; that worker finds out by itself.
     if v_done < p_limit then
-      delete from orbyt_private.account_changes c where c.account_id = v_change.account_id;
+      delete from orbyt_private.account_changes c where c.change_id = any (v_change.change_ids);
     end if;
   end loop;
   return v_count;
@@ -2918,17 +3036,26 @@ COMMENT ON COLUMN orbyt.queue_overview.next_run_at IS 'When the first of them is
 COMMENT ON COLUMN orbyt.queue_overview.oldest_created_at IS 'Oldest of them.';
 
 CREATE TABLE orbyt_private.account_changes (
-    account_id uuid NOT NULL,
-    changed_at timestamp with time zone DEFAULT now() NOT NULL
+    change_id bigint NOT NULL,
+    account_id uuid NOT NULL
 );
 
 ALTER TABLE orbyt_private.account_changes OWNER TO postgres;
 
-COMMENT ON TABLE orbyt_private.account_changes IS 'Accounts whose status changed and whose jobs are still to be held or released, in batches, by upkeep.';
+COMMENT ON TABLE orbyt_private.account_changes IS 'Accounts whose jobs may have to be held or released, in batches, by upkeep. Only ever inserted into, so that nobody waits for anybody.';
+
+COMMENT ON COLUMN orbyt_private.account_changes.change_id IS 'Order.';
 
 COMMENT ON COLUMN orbyt_private.account_changes.account_id IS 'The account.';
 
-COMMENT ON COLUMN orbyt_private.account_changes.changed_at IS 'When its status changed.';
+ALTER TABLE orbyt_private.account_changes ALTER COLUMN change_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME orbyt_private.account_changes_change_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE orbyt_private.account_grants (
     account_id uuid NOT NULL,
@@ -3000,7 +3127,8 @@ CREATE TABLE orbyt_private.breakers (
     platform text NOT NULL,
     opened_at timestamp with time zone NOT NULL,
     probe_at timestamp with time zone NOT NULL,
-    openings integer DEFAULT 1 NOT NULL
+    openings integer DEFAULT 1 NOT NULL,
+    probing boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE orbyt_private.breakers OWNER TO postgres;
@@ -3015,6 +3143,8 @@ COMMENT ON COLUMN orbyt_private.breakers.probe_at IS 'When the next probe may be
 
 COMMENT ON COLUMN orbyt_private.breakers.openings IS 'How often in a row; the pause doubles with each.';
 
+COMMENT ON COLUMN orbyt_private.breakers.probing IS 'A job was let through to try.';
+
 CREATE TABLE orbyt_private.job_queue (
     job_id uuid NOT NULL,
     account_id uuid NOT NULL,
@@ -3024,6 +3154,7 @@ CREATE TABLE orbyt_private.job_queue (
     worker_id uuid,
     claimed_at timestamp with time zone,
     failures integer DEFAULT 0 NOT NULL,
+    losses integer DEFAULT 0 NOT NULL,
     started boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='500');
@@ -3047,6 +3178,8 @@ COMMENT ON COLUMN orbyt_private.job_queue.worker_id IS 'Who has claimed it, if a
 COMMENT ON COLUMN orbyt_private.job_queue.claimed_at IS 'Since when.';
 
 COMMENT ON COLUMN orbyt_private.job_queue.failures IS 'Failures that count against the job (waiting does not).';
+
+COMMENT ON COLUMN orbyt_private.job_queue.losses IS 'How often in a row a worker died or fell silent with this job in its hands.';
 
 COMMENT ON COLUMN orbyt_private.job_queue.started IS 'Whether a step with an effect outside was journalled: from then on the content is fixed.';
 
@@ -3340,7 +3473,7 @@ ALTER TABLE ONLY orbyt.publish_jobs
     ADD CONSTRAINT publish_jobs_pkey PRIMARY KEY (job_id);
 
 ALTER TABLE ONLY orbyt_private.account_changes
-    ADD CONSTRAINT account_changes_pkey PRIMARY KEY (account_id);
+    ADD CONSTRAINT account_changes_pkey PRIMARY KEY (change_id);
 
 ALTER TABLE ONLY orbyt_private.account_grants
     ADD CONSTRAINT account_grants_pkey PRIMARY KEY (account_id);
@@ -3397,6 +3530,8 @@ CREATE INDEX publish_jobs_post_idx ON orbyt.publish_jobs USING btree (post_id);
 
 CREATE INDEX publish_jobs_user_idx ON orbyt.publish_jobs USING btree (user_id, created_at DESC);
 
+CREATE INDEX account_changes_account_idx ON orbyt_private.account_changes USING btree (account_id);
+
 CREATE INDEX job_queue_due_idx ON orbyt_private.job_queue USING btree (account_id, phase, run_at, job_id) WHERE ((worker_id IS NULL) AND (run_at IS NOT NULL));
 
 CREATE INDEX job_queue_expires_idx ON orbyt_private.job_queue USING btree (expires_at) WHERE (worker_id IS NULL);
@@ -3418,6 +3553,8 @@ CREATE TRIGGER accounts_before_update BEFORE UPDATE ON orbyt.accounts FOR EACH R
 CREATE TRIGGER accounts_broadcast_insert AFTER INSERT ON orbyt.accounts FOR EACH ROW EXECUTE FUNCTION orbyt_private.accounts_broadcast();
 
 CREATE TRIGGER accounts_broadcast_update AFTER UPDATE ON orbyt.accounts FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.error_code IS DISTINCT FROM new.error_code)) OR (old.name IS DISTINCT FROM new.name))) EXECUTE FUNCTION orbyt_private.accounts_broadcast();
+
+CREATE TRIGGER publish_jobs_after_delete AFTER DELETE ON orbyt.publish_jobs REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION orbyt_private.publish_jobs_after_delete();
 
 CREATE TRIGGER publish_jobs_after_insert AFTER INSERT ON orbyt.publish_jobs REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION orbyt_private.publish_jobs_after_insert();
 
@@ -3647,7 +3784,7 @@ GRANT ALL ON FUNCTION orbyt_private.confirm_publish(p_job_id uuid, p_attempt int
 REVOKE ALL ON FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text, p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text, p_account_id uuid) TO orbyt_worker;
 
-REVOKE ALL ON FUNCTION orbyt_private.create_master_key(p_key_id text, p_key_base64 text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION orbyt_private.create_master_key(p_key_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
@@ -3664,8 +3801,10 @@ GRANT ALL ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version 
 REVOKE ALL ON FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) TO orbyt_worker;
 
-REVOKE ALL ON FUNCTION orbyt_private.give_back(p_worker_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.give_back(p_worker_id uuid) TO orbyt_worker;
+REVOKE ALL ON FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.heartbeat(p_worker_id uuid, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.heartbeat(p_worker_id uuid, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
@@ -3678,6 +3817,8 @@ GRANT ALL ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p
 REVOKE ALL ON FUNCTION orbyt_private.known_code(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.lock_lanes(p_account_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.mark_as_not_published(p_job_id uuid) FROM PUBLIC;
 
@@ -3698,6 +3839,8 @@ REVOKE ALL ON FUNCTION orbyt_private.prune(p_limit integer, p_now timestamp with
 GRANT ALL ON FUNCTION orbyt_private.prune(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_is_open(p_job_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_after_delete() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_after_insert() FROM PUBLIC;
 

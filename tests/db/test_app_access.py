@@ -136,7 +136,7 @@ async def test_the_workers_role_can_execute_its_functions_and_nothing_else(db: D
             await connection.execute(f"select * from {table['name']}")
     assert await (await connection.execute("select orbyt_private.next_due_in_seconds()")).fetchone() is not None
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await connection.execute("select orbyt_private.create_master_key('k', 'x')")
+        await connection.execute("select orbyt_private.create_master_key('k')")
 
 
 async def test_an_old_projects_default_privileges_leave_nothing_open(permissive_db: Database) -> None:

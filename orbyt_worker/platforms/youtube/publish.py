@@ -280,8 +280,15 @@ async def finish_upload(ctx: StepContext, call_timeout_seconds: float) -> Json:
             ErrorCode.MEDIA_TRUNCATED, f"the source gave {len(content)} of the last {rest} bytes", field="media[0]"
         )
     await ctx.runtime.sleep(_due_in_seconds(ctx, session))
-    await save_session(ctx, session, sent_at=ctx.now().isoformat())
-    state = await _send_last(ctx, session, offset, content, call_timeout_seconds)
+    last_sent_at = ctx.now().isoformat()
+    await save_session(ctx, session, sent_at=last_sent_at)
+    try:
+        state = await _send_last(ctx, session, offset, content, call_timeout_seconds)
+    except Failure as failure:
+        if failure.http_status is not None and 400 <= failure.http_status < 500:
+            # An answer, not silence: with it `reconcile` can tell a refusal from a stray 4xx.
+            await save_session(ctx, session, sent_at=last_sent_at, refused=str(failure.code))
+        raise
     if state.video is None:
         # Provably not taken whole. The status makes the executor ask `reconcile` at once.
         detail = f"YouTube has {state.offset} of {session.total_bytes} bytes after the last chunk"

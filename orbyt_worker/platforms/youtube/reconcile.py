@@ -21,7 +21,16 @@ from orbyt_worker.model import PublishResult
 from orbyt_worker.platforms.base import Reconciled, StepContext, Truth
 from orbyt_worker.platforms.youtube.check import clean_title
 from orbyt_worker.platforms.youtube.read import newest_uploads, own_channel, part, text, videos_with_files
-from orbyt_worker.platforms.youtube.upload import CHUNK_BYTES, Session, SessionGone, ask, file_name, sent_at, session_in
+from orbyt_worker.platforms.youtube.upload import (
+    CHUNK_BYTES,
+    Session,
+    SessionGone,
+    ask,
+    file_name,
+    refused_with,
+    sent_at,
+    session_in,
+)
 from orbyt_worker.platforms.youtube.verify import watch_url
 
 SETTLING = timedelta(minutes=10)
@@ -47,12 +56,15 @@ async def reconcile(ctx: StepContext) -> Reconciled:
     except SessionGone:
         return await _without_session(ctx, session)
     except Failure as failure:
-        if failure.http_status in FAILED_FOR_GOOD:
-            # A session that ended in a refusal keeps giving it; a completed one would answer 200.
+        if failure.http_status not in FAILED_FOR_GOOD:
+            raise
+        if sent_at(ctx.journal, session) is None or refused_with(ctx.journal, session) == str(failure.code):
+            # The last chunk was never sent, or it was refused and the session keeps giving that refusal.
             return Reconciled(
                 Truth.NOT_PUBLISHED, detail=failure.detail, code=str(failure.code), forget_steps=HIDDEN_STEPS
             )
-        raise
+        # The answer to the last chunk was lost, and a single 4xx (a front end, a proxy) says nothing about it.
+        return await _without_session(ctx, session)
     if state.video is not None:
         return _published(state.video["id"])
     if state.offset >= session.total_bytes:

@@ -123,6 +123,15 @@ def sent_at(journal: Mapping[str, Json], session: Session) -> datetime | None:
     return datetime.fromisoformat(entry["sent_at"])
 
 
+def refused_with(journal: Mapping[str, Json], session: Session) -> str | None:
+    """The code with which YouTube refused the last chunk of this very session; None: it did not, or its answer was lost."""
+    entry = journal.get("finish_upload", {})
+    if entry.get("started_at") != session.started_at.isoformat():
+        return None
+    code = entry.get("refused")
+    return code if isinstance(code, str) else None
+
+
 def privacy_of(post: Post) -> str:
     """What the customer asked for; public when nothing was said."""
     return str(post.options.get("privacy") or "public")
