@@ -128,6 +128,8 @@ class Tokens:
     async def _open(self, account_id: UUID) -> _Opened:
         grant: Grant | None = await self._queries.read_grant(account_id)
         if grant is None or not grant.secrets:
+            if grant is not None:
+                await self.mark_needs_reauth(account_id, grant.version, ErrorCode.ACCOUNT_NEEDS_REAUTH)
             raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "no stored grant")
         if grant.status != "active":
             raise Failure(
@@ -164,6 +166,8 @@ class Tokens:
     async def _refresh(self, account_id: UUID, platform: str, opened: _Opened) -> tuple[str, str | None]:
         """(answer of the database, new token). The token is None when somebody else is at it or was faster."""
         if opened.refresh_token is None:
+            # Nothing to refresh with: only the user can mend that, and the account has to say so.
+            await self.mark_needs_reauth(account_id, opened.version, ErrorCode.ACCOUNT_NEEDS_REAUTH)
             raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "no refresh token")
         lease_id = self._runtime.new_id()
         answer = await self._queries.begin_refresh(

@@ -92,8 +92,9 @@ begin
   for v_worker in
     select w.worker_id, w.lease_until, w.stopped_at from orbyt_private.workers w
     where w.lease_until < p_now and exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id)
-    order by w.worker_id
-    limit 20
+    order by w.lease_until
+    -- One worker a call: the jobs of several would be freed lane after lane, in no order. The next claim takes the next.
+    limit 1
   loop
     select pg_catalog.array_agg(x.job_id) into v_jobs
     from (

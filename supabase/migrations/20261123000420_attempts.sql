@@ -220,7 +220,7 @@ begin
     perform orbyt_private.lock_lanes(v_job.account_id);
   end if;
   update orbyt_private.job_queue q
-  set worker_id = null, claimed_at = null, phase = p_phase::orbyt_private.job_phase,
+  set worker_id = null, claimed_at = null, losses = 0, phase = p_phase::orbyt_private.job_phase,
       failures = q.failures + case when p_counts then 1 else 0 end
   where q.job_id = p_job_id
   returning q.started into v_started;
@@ -368,7 +368,7 @@ begin
     perform orbyt_private.add_event(v_job, 'failed', 'deadline_missed');
     return true;
   end if;
-  update orbyt_private.job_queue q set failures = 0 where q.job_id = p_job_id;
+  update orbyt_private.job_queue q set failures = 0, losses = 0 where q.job_id = p_job_id;
   update orbyt.publish_jobs j
   set status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status,
       run_at = p_now, error_code = null, error_message = null, retryable = null, needs_reauth = false

@@ -105,6 +105,7 @@ begin
   if new.status is not distinct from old.status then
     return null;
   end if;
+  perform orbyt_private.lock_lanes(new.account_id);
   update orbyt_private.lanes l
   set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
   where l.account_id = new.account_id;

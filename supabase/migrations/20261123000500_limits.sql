@@ -197,7 +197,7 @@ begin
     join orbyt.publish_jobs j on j.job_id = q.job_id
     where q.worker_id is null and q.expires_at <= p_now
       and not orbyt_private.was_published(q.job_id)
-      and (j.status <> 'held' or not orbyt_private.publish_is_open(q.job_id))
+      and (not orbyt_private.publish_is_open(q.job_id) or (j.status <> 'held' and q.expires_at < p_now - interval '2 days'))
     order by q.expires_at
     limit p_limit
     for update of j, q skip locked

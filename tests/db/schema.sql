@@ -227,6 +227,7 @@ begin
   if new.status is not distinct from old.status then
     return null;
   end if;
+  perform orbyt_private.lock_lanes(new.account_id);
   update orbyt_private.lanes l
   set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
   where l.account_id = new.account_id;
@@ -1010,7 +1011,7 @@ begin
     join orbyt.publish_jobs j on j.job_id = q.job_id
     where q.worker_id is null and q.expires_at <= p_now
       and not orbyt_private.was_published(q.job_id)
-      and (j.status <> 'held' or not orbyt_private.publish_is_open(q.job_id))
+      and (not orbyt_private.publish_is_open(q.job_id) or (j.status <> 'held' and q.expires_at < p_now - interval '2 days'))
     order by q.expires_at
     limit p_limit
     for update of j, q skip locked
@@ -1943,7 +1944,7 @@ begin
     perform orbyt_private.lock_lanes(v_job.account_id);
   end if;
   update orbyt_private.job_queue q
-  set worker_id = null, claimed_at = null, phase = p_phase::orbyt_private.job_phase,
+  set worker_id = null, claimed_at = null, losses = 0, phase = p_phase::orbyt_private.job_phase,
       failures = q.failures + case when p_counts then 1 else 0 end
   where q.job_id = p_job_id
   returning q.started into v_started;
@@ -2195,7 +2196,7 @@ begin
     perform orbyt_private.add_event(v_job, 'failed', 'deadline_missed');
     return true;
   end if;
-  update orbyt_private.job_queue q set failures = 0 where q.job_id = p_job_id;
+  update orbyt_private.job_queue q set failures = 0, losses = 0 where q.job_id = p_job_id;
   update orbyt.publish_jobs j
   set status = case when q.started then 'publishing' else 'queued' end::orbyt.job_status,
       run_at = p_now, error_code = null, error_message = null, retryable = null, needs_reauth = false
@@ -2584,8 +2585,9 @@ begin
   for v_worker in
     select w.worker_id, w.lease_until, w.stopped_at from orbyt_private.workers w
     where w.lease_until < p_now and exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id)
-    order by w.worker_id
-    limit 20
+    order by w.lease_until
+    -- One worker a call: the jobs of several would be freed lane after lane, in no order. The next claim takes the next.
+    limit 1
   loop
     select pg_catalog.array_agg(x.job_id) into v_jobs
     from (
