@@ -28,9 +28,11 @@ class Pooler:
         self.silent = asyncio.Event()
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
+        self._writers += [writer, up_writer]
         for source, target in ((reader, up_writer), (up_reader, writer)):
             task = asyncio.create_task(self._pump(source, target))
             self._tasks.add(task)
@@ -46,6 +48,9 @@ class Pooler:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
 
 @asynccontextmanager
@@ -59,8 +64,9 @@ async def pooler_before(url: str) -> AsyncIterator[tuple[Pooler, str]]:
     try:
         yield pooler, url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{pooler.port}")
     finally:
-        await pooler.close()
         server.close()
+        await pooler.close()
+        await server.wait_closed()
 
 
 async def test_a_statement_that_is_never_answered_ends_as_database_unavailable(
