@@ -285,8 +285,8 @@ async def finish_upload(ctx: StepContext, call_timeout_seconds: float) -> Json:
     try:
         state = await _send_last(ctx, session, offset, content, call_timeout_seconds)
     except Failure as failure:
-        if failure.http_status is not None and 400 <= failure.http_status < 500:
-            # An answer, not silence: with it `reconcile` can tell a refusal from a stray 4xx.
+        if failure.http_status is not None and 400 <= failure.http_status < 500 and failure.platform_code:
+            # YouTube's own word, with a reason: with it `reconcile` can tell a refusal from a stray 4xx of a front end.
             await save_session(ctx, session, sent_at=last_sent_at, refused=str(failure.code))
         raise
     if state.video is None:
