@@ -13,8 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orbyt_worker.app as app
-from orbyt_worker.model import MediaFacts, Phase, Post, Problem, Stage
-from orbyt_worker.platforms.base import Http, Json, Platform, Reconciled, Rules, Step, StepContext, TokenGrant, Truth
+from orbyt_worker.model import Account, MediaFacts, MediaSpec, Phase, Post, Problem, Stage
+from orbyt_worker.platforms.base import (
+    Bucket,
+    Credentials,
+    Http,
+    Json,
+    Platform,
+    Reconciled,
+    Rules,
+    Step,
+    StepContext,
+    TokenGrant,
+    Truth,
+)
 from orbyt_worker.platforms.youtube.rules import RULES
 from orbyt_worker.settings import Settings
 
@@ -26,13 +38,19 @@ class Instant:
 
     rules: Rules = RULES
 
+    buckets: Mapping[str, Bucket]
+
     def __init__(self, calls: Path) -> None:
+        self.buckets = {}
         self._calls = calls.open("a", encoding="utf-8", buffering=1)
 
     def check(self, post: Post, media: Sequence[MediaFacts | None]) -> list[Problem]:
         return []
 
-    def plan(self, post: Post) -> tuple[Step, ...]:
+    def media_spec(self, post: Post, account: Account) -> MediaSpec:
+        return MediaSpec()
+
+    def plan(self, post: Post, account: Account) -> tuple[Step, ...]:
         step = Step(
             "publish",
             Stage.PUBLISHING,
@@ -53,7 +71,10 @@ class Instant:
     async def reconcile(self, ctx: StepContext) -> Reconciled:
         return Reconciled(Truth.UNKNOWN)
 
-    async def refresh(self, http: Http, config: Settings, refresh_token: str) -> TokenGrant:
+    def renews(self, login: str) -> bool:
+        return True
+
+    async def refresh(self, http: Http, config: Settings, credentials: Credentials) -> TokenGrant:
         return TokenGrant("bench", 3600.0)
 
 

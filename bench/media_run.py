@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from orbyt_worker.media.relay import MediaConfig, MediaRelay
-from orbyt_worker.model import MediaItem
+from orbyt_worker.model import MediaItem, MediaSpec
 from orbyt_worker.platforms.http import ApiClient
 from orbyt_worker.platforms.youtube.upload import CHUNK_BYTES
 from orbyt_worker.runtime import Runtime
@@ -114,8 +114,8 @@ class Mover:
         relay = MediaRelay(config, Runtime())
         await relay.start()
         item = MediaItem("video", url)
-        facts = await relay.facts(item, prefer="highest")
-        async with relay.open(item, prefer="highest", expect=facts) as reader:
+        facts = await relay.facts(item, spec=MediaSpec())
+        async with relay.open(item, spec=MediaSpec(), expect=facts) as reader:
             session = await self._open_session(reader.size_bytes)
             for offset in range(0, reader.size_bytes, CHUNK_BYTES):
                 length = min(CHUNK_BYTES, reader.size_bytes - offset)

@@ -106,6 +106,7 @@ class Worker:
             settings.supabase_secret_key,
             settings.google_client_secret,
             settings.meta_app_secret,
+            settings.instagram_app_secret,
             settings.mux_token_secret,
             settings.mux_signing_private_key,
         ):
@@ -197,6 +198,7 @@ class Worker:
                 health=self.health,
                 interval_seconds=settings.upkeep_seconds,
                 wake=loop.wake,
+                remove_hosted=media.remove_hosted,
             )
             helpers = {
                 asyncio.create_task(loop.keep_lease(), name="heartbeat"),

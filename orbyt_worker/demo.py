@@ -79,7 +79,7 @@ def _demo(console: Console, directory: Path, fast: bool, megabytes: int) -> int:
         asset = stack.sandbox.state.mux.create_asset(size_bytes=megabytes * 1024 * 1024)
         video = f"https://stream.mux.com/{asset.playback_id}.m3u8"
         say(f"a video of {megabytes} MiB is on (sandbox) Mux; the second channel's owner revokes our access at Google")
-        stack.sandbox.state.google.kill_grant(refresh_token=lost.refresh_token)
+        stack.sandbox.state.google.kill_grant(refresh_token=lost.tokens["refresh_token"])
         with stack.start_worker(
             poll_seconds=1, upkeep_seconds=2, youtube_finish_lead_seconds=900, log_level="info"
         ) as worker:
@@ -163,10 +163,12 @@ def _reconnect(console: Console, stack: LocalStack, rows: list[Row]) -> None:
         if row.status == "held" and not row.released:
             row.released = True
             sub = next(
-                each.sub for each in stack.sandbox.state.google.accounts() if row.account.channel_id in each.channel_ids
+                each.sub
+                for each in stack.sandbox.state.google.accounts()
+                if row.account.platform_account_id in each.channel_ids
             )
-            token = stack.sandbox.state.google.issue_refresh_token(sub, channel_id=row.account.channel_id)
-            stack.database.store_refresh_token(row.account.account_id, stack.key, token)
+            token = stack.sandbox.state.google.issue_refresh_token(sub, channel_id=row.account.platform_account_id)
+            stack.database.store_tokens(row.account.account_id, stack.key, {"refresh_token": token})
             console.print(
                 f"   [yellow]{row.name}[/]: held with {row.result}; the user reconnects, and the job goes on by itself",
                 highlight=False,
@@ -205,9 +207,9 @@ def _judge(stack: LocalStack, rows: list[Row], sha256: str) -> list[str]:
         expected = sum(
             1 for row in rows if row.account.account_id == account.account_id and row.expected == "published"
         )
-        videos = stack.sandbox.state.youtube.list_videos(channel_id=account.channel_id)
+        videos = stack.sandbox.state.youtube.list_videos(channel_id=account.platform_account_id)
         if len(videos) != expected:
-            problems.append(f"channel {account.channel_id} has {len(videos)} videos, expected {expected}")
+            problems.append(f"channel {account.platform_account_id} has {len(videos)} videos, expected {expected}")
         problems += [
             f"video {video.video_id} is {video.privacy}, not public" for video in videos if video.privacy != "public"
         ]

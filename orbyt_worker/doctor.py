@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import psycopg
 
 from orbyt_worker.db.pool import Database, DatabaseUnavailable
+from orbyt_worker.platforms.graph_api import VERSION_ENDS
 from orbyt_worker.settings import Settings
 
 CLOCK_SKEW_SECONDS_MAX = 5.0
 CONNECT_SECONDS_MAX = 5.0
+# A new version of the Graph API wants to be tried before the old one ends.
+VERSION_DAYS_MIN = 90
 Level = Literal["ok", "warn", "fail"]
 
 
@@ -50,7 +53,33 @@ async def examine(settings: Settings) -> list[Finding]:
         findings += await _database(database)
     finally:
         await database.close()
-    return findings + _credentials(settings)
+    return [*findings, *_credentials(settings), graph_version(settings.meta_api_version, datetime.now(UTC).date())]
+
+
+def graph_version(version: str, today: date) -> Finding:
+    """Whether the configured version of Meta's API lives long enough."""
+    newest = max(VERSION_ENDS, key=_version_number)
+    if version not in VERSION_ENDS:
+        if _version_number(version) > _version_number(newest):
+            return Finding("graph version", "ok", f"{version}: newer than this worker, its end is not known here")
+        return Finding(
+            "graph version", "fail", f"{version} has ended or never was: set ORBYT_META_API_VERSION={newest}"
+        )
+    ends = VERSION_ENDS[version]
+    if ends is None:
+        return Finding("graph version", "ok", f"{version}: no end announced")
+    left = (ends - today).days
+    if left <= 0:
+        return Finding("graph version", "fail", f"{version} ended on {ends}: set ORBYT_META_API_VERSION={newest}")
+    if left <= VERSION_DAYS_MIN:
+        return Finding(
+            "graph version", "warn", f"{version} ends on {ends}, in {left} days: try {newest} (ORBYT_META_API_VERSION)"
+        )
+    return Finding("graph version", "ok", f"{version}: until {ends}")
+
+
+def _version_number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.removeprefix("v").split("."))
 
 
 async def _database(database: Database) -> list[Finding]:

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -248,6 +249,9 @@ _AREAS = {
     "network": "Network",
     "google": "Google login",
     "youtube": "YouTube",
+    "meta": "Meta: Facebook and Instagram",
+    "facebook": "Facebook",
+    "instagram": "Instagram",
     "platform": "Any platform",
     "internal": "Inside Orbyt",
 }
@@ -284,17 +288,27 @@ def _errors_page(catalog: Catalog) -> str:
         "",
         "## Rules",
         "",
-        "How an answer becomes a code. The line with most matching fields wins; 5xx without a line is `platform_unavailable`, "
+        "How an answer becomes a code. The line with most matching fields wins, ranges of numbers after exact ones; 5xx without a line is `platform_unavailable`, "
         "anything else without a line `platform_error_unmapped`, with the platform's numbers kept on the job.",
         "",
     ]
     for platform, found in groupby(catalog.rules, key=lambda rule: rule.platform):
-        parts += [f"### Answers of {platform}", ""] if f"### Answers of {platform}" not in parts else []
+        if f"### Answers of {platform}" not in parts:
+            parts += [f"### Answers of {platform}", "", *_bases(catalog, platform)]
         for source, lines in groupby(found, key=lambda rule: (rule.source, rule.read_on)):
             parts += [f"Source: {source[0]} (read {source[1]})", "", "| Answer | Code |", "|---|---|"]
             parts += [f"| {_answer(rule)} | [`{rule.error}`](#{rule.error}) |" for rule in lines]
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _bases(catalog: Catalog, platform: str) -> list[str]:
+    """The sentence about the groups whose lines are this group's lines too."""
+    found = catalog.builds_on.get(platform, ())
+    if not found:
+        return []
+    names = " and ".join(f"[{base}](#answers-of-{base})" for base in found)
+    return [f"And those of {names}: the most specific line of all wins.", ""]
 
 
 def _error_section(each: Entry, rules: Sequence[Rule]) -> list[str]:
@@ -304,7 +318,7 @@ def _error_section(each: Entry, rules: Sequence[Rule]) -> list[str]:
         f"Retry: {_retry(each)}",
         *(["Held"] if each.holds else []),
         *(["Account needs to be reconnected"] if each.needs_reauth else []),
-        *([f"Pauses: {each.scope.value}"] if each.scope != "none" else []),
+        *([f"Pauses: {each.scope.value}{_pause(each)}"] if each.scope != "none" else []),
         *([f"The post: {each.outcome.value.replace('_', ' ')}"] if each.outcome != "not_published" else []),
         *([f"SQLSTATE `{each.sqlstate}`"] if each.sqlstate else []),
         f"Since {each.since}",
@@ -332,6 +346,10 @@ def _retry(each: Entry) -> str:
         return "never"
     times = f"{_duration(rule.base_seconds)} to {_duration(rule.cap_seconds)}"
     return f"{rule.mode.value}, {times}" + (f", at most {rule.max_attempts} attempts" if rule.max_attempts else "")
+
+
+def _pause(each: Entry) -> str:
+    return f" for {_duration(each.pause_seconds)}" if each.pause_seconds else ""
 
 
 def _duration(seconds: float) -> str:
@@ -455,23 +473,28 @@ def platform_rows(root: Path) -> Files:
 
     # Constructed from the defaults: what is generated must not depend on the environment.
     known = platforms(Settings.model_construct(database_url=SecretStr("not used")))
-    rows = ",\n  ".join(_platform_row(each.rules) for each in known.values())
     notice = NOTICE.format(source="the platforms' rules")
-    sql = (
-        f"-- {notice}\n\n"
-        "insert into orbyt.platforms (platform, title, kinds, limits, options, required_scopes, enabled)\n"
-        f"values {rows}\n"
-        "on conflict (platform) do update set title = excluded.title, kinds = excluded.kinds, limits = excluded.limits, "
-        "options = excluded.options,\n  required_scopes = excluded.required_scopes, enabled = excluded.enabled;\n"
-    )
+    sql = f"-- {notice}\n\n" + platforms_sql([each.rules for each in known.values()])
     return {MIGRATIONS / "20261123000950_platforms.sql": sql}
+
+
+def platforms_sql(rules: Sequence[Rules]) -> str:
+    """The statement that writes the rows of these platforms."""
+    rows = ",\n  ".join(_platform_row(each) for each in rules)
+    return (
+        "insert into orbyt.platforms (platform, title, kinds, shapes, limits, options, required_scopes, enabled)\n"
+        f"values {rows}\n"
+        "on conflict (platform) do update set title = excluded.title, kinds = excluded.kinds, shapes = excluded.shapes, "
+        "limits = excluded.limits,\n  options = excluded.options, required_scopes = excluded.required_scopes, enabled = excluded.enabled;\n"
+    )
 
 
 def _platform_row(rules: Rules) -> str:
     limits = json.dumps({limit.name: limit.value for limit in rules.limits}, ensure_ascii=False)
     options = json.dumps(dict(rules.options), ensure_ascii=False)
+    shapes = json.dumps({kind: asdict(shape) for kind, shape in rules.shapes.items()})
     values = (
-        *(rules.platform, rules.title, _array(rules.kinds), limits, options),
+        *(rules.platform, rules.title, _array(rules.kinds), shapes, limits, options),
         _array(rules.required_scopes),
     )
     return f"({', '.join(_sql(value) for value in values)}, true)"

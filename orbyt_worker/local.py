@@ -12,11 +12,11 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import psycopg
@@ -34,12 +34,16 @@ WORKER_STOP_SECONDS_MAX = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectedAccount:
-    """An account as if connected through the app, and who it is at the simulated platform."""
+    """An account as if connected through the app, and who it is at the simulated platform.
+
+    `tokens` by kind, as they are sealed in the database: refresh_token, or access_token and user_token.
+    """
 
     account_id: UUID
     user_id: UUID
-    channel_id: str
-    refresh_token: str
+    platform: str
+    platform_account_id: str
+    tokens: Mapping[str, str] = field(repr=False)
 
 
 class WorkerProcess:
@@ -168,24 +172,82 @@ class LocalDatabase:
     ) -> ConnectedAccount:
         """Connect a new channel of the simulated Google, as the connect flow will: account row, sealed refresh token, active."""
         handle = sandbox.state.google.create_account(channel_title=title, **account)
-        channel_id = handle.channel_id or f"none-{handle.sub}"
-        account_id: UUID = self.fetch(
-            "select orbyt_private.connect_account(%s, 'youtube', %s, %s, %s, %s, 'google') as account_id",
-            [user_id, channel_id, title, handle.channel_handle, list(handle.scopes)],
-        )[0]["account_id"]
-        self.store_refresh_token(account_id, key, handle.refresh_token)
-        return ConnectedAccount(account_id, user_id, channel_id, handle.refresh_token)
+        return self._connect(
+            user_id,
+            key,
+            (
+                "youtube",
+                handle.channel_id or f"none-{handle.sub}",
+                title,
+                handle.channel_handle,
+                handle.scopes,
+                "google",
+            ),
+            {"refresh_token": handle.refresh_token},
+        )
 
-    def store_refresh_token(self, account_id: UUID, key: bytes, refresh_token: str) -> None:
+    def connect_facebook(
+        self, sandbox: SandboxServer, user_id: UUID, key: bytes, *, name: str = "Sandbox Page", **page: Any
+    ) -> ConnectedAccount:
+        """Connect a new Page of the simulated Facebook: Page token and the person's long-lived token, sealed."""
+        handle = sandbox.state.meta.create_page(name=name, **page)
+        return self._connect(
+            user_id,
+            key,
+            ("facebook", handle.page_id, name, None, sandbox.state.meta.tokens[handle.page_token].scopes, "facebook"),
+            {"access_token": handle.page_token, "user_token": handle.user_token},
+        )
+
+    def connect_instagram(
+        self,
+        sandbox: SandboxServer,
+        user_id: UUID,
+        key: bytes,
+        *,
+        login: Literal["facebook", "instagram"] = "facebook",
+        **account: Any,
+    ) -> ConnectedAccount:
+        """Connect a new professional account of the simulated Instagram, by one of its two logins."""
+        handle = sandbox.state.meta.create_instagram(login=login, **account)
+        tokens = {"access_token": handle.access_token}
+        if handle.user_token is not None:
+            tokens["user_token"] = handle.user_token
+        scopes = sandbox.state.meta.tokens[handle.access_token].scopes
+        return self._connect(
+            user_id, key, ("instagram", handle.instagram_id, handle.username, handle.username, scopes, login), tokens
+        )
+
+    def _connect(
+        self,
+        user_id: UUID,
+        key: bytes,
+        who: tuple[str, str, str, str | None, Sequence[str], str],
+        tokens: Mapping[str, str],
+    ) -> ConnectedAccount:
+        """`who`: platform, its id of the account, name, handle, scopes, login."""
+        platform, platform_account_id, name, handle, scopes, login = who
+        account_id: UUID = self.fetch(
+            "select orbyt_private.connect_account(%s, %s, %s, %s, %s, %s, %s) as account_id",
+            [user_id, platform, platform_account_id, name, handle, list(scopes), login],
+        )[0]["account_id"]
+        self.store_tokens(account_id, key, tokens)
+        return ConnectedAccount(account_id, user_id, platform, platform_account_id, tokens)
+
+    def store_tokens(self, account_id: UUID, key: bytes, tokens: Mapping[str, str]) -> None:
         """What a (re)connect ends with: seal, swap in, activate. Held jobs of the account go on by themselves."""
-        sealed = Keyring({KEY_ID: key}, active=KEY_ID).seal(refresh_token, owner_id=account_id, kind="refresh_token")
-        secret = {
-            "kind": "refresh_token",
-            "sealed": base64.b64encode(sealed.blob).decode(),
-            "key_id": sealed.key_id,
-            "expires_in_seconds": None,
-        }
-        self.fetch("select orbyt_private.store_grant(%s, %s)", [account_id, Jsonb([secret])])
+        keyring = Keyring({KEY_ID: key}, active=KEY_ID)
+        secrets = []
+        for kind, value in tokens.items():
+            sealed = keyring.seal(value, owner_id=account_id, kind=kind)
+            secrets.append(
+                {
+                    "kind": kind,
+                    "sealed": base64.b64encode(sealed.blob).decode(),
+                    "key_id": sealed.key_id,
+                    "expires_in_seconds": None,
+                }
+            )
+        self.fetch("select orbyt_private.store_grant(%s, %s)", [account_id, Jsonb(secrets)])
 
     def worker_environment(self, sandbox: SandboxServer, spool_dir: Path, **settings: Any) -> dict[str, str]:
         """Settings of a worker on this database and that sandbox; further settings by their name in lower case."""

@@ -69,6 +69,9 @@ class Account:
     platform_account_id: str
     name: str
     scopes: tuple[str, ...] = ()
+    # Which login the grant came from: google, facebook, instagram. Hosts and tokens follow from it.
+    login: str = ""
+    handle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,58 @@ class MediaFacts:
     audio_codec: str | None = None
     moov_at_front: bool | None = None
     etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What an image has to be before a platform gets it; the relay converts what is not (media/images.py).
+
+    `formats` are names of Pillow; an image of another one becomes the first. It is turned upright, brought to sRGB,
+    scaled down to the pixels and saved anew until it has at most `bytes_max`. A ratio (width / height) outside of the
+    bounds is refused (media_ratio_not_supported), unless `fit` says to `pad` it with white or to `crop` its middle.
+    """
+
+    formats: tuple[str, ...]
+    bytes_max: int
+    width_max: int
+    height_max: int
+    ratio_min: float | None = None
+    ratio_max: float | None = None
+    fit: Literal["pad", "crop"] | None = None
+
+
+# A ratio is compared as people write it, with two decimals: 1200x628 is 1.91:1.
+RATIO_TOLERANCE = 0.005
+
+
+def ratio_problem(width: int | None, height: int | None, spec: ImageSpec) -> str | None:
+    """Why a picture of this size has no shape that `spec` allows ("1600x400 is 4.00:1, allowed …"), or None. Pure.
+
+    None too when the size is not known, and when `spec.fit` makes every shape fit.
+    """
+    if not width or not height or spec.fit is not None:
+        return None
+    ratio, low, high = width / height, spec.ratio_min, spec.ratio_max
+    if (low is None or ratio >= low - RATIO_TOLERANCE) and (high is None or ratio <= high + RATIO_TOLERANCE):
+        return None
+    if low is None or high is None:
+        bounds = f"at most {high:.2f}:1" if low is None else f"at least {low:.2f}:1"
+    else:
+        bounds = f"{low:.2f}:1 to {high:.2f}:1"
+    return f"{width}x{height} is {ratio:.2f}:1, allowed {bounds}"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSpec:
+    """In which form a platform wants the media of a post. Pure: the same for the same post.
+
+    `rendition`: which file of a Mux video, "highest" or a name such as "1080p". `images` None: as they are.
+    `covers`: what a `cover_url` has to become; None: the platform takes none.
+    """
+
+    rendition: str = "highest"
+    images: ImageSpec | None = None
+    covers: ImageSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,17 @@ class Settings(BaseSettings):
     supabase_secret_key: SecretStr | None = Field(
         None, description="Secret API key of the project (sb_secret_…), for Storage only."
     )
+    storage_bucket: str = Field(
+        "orbyt-media",
+        pattern="^[A-Za-z0-9_.-]{1,63}$",
+        description="Private bucket for converted pictures that a platform fetches by address; made by the migrations.",
+    )
+    hosted_url_seconds: float = Field(
+        21_600,
+        ge=3_600,
+        le=604_800,
+        description="How long an address of a private file stays valid once it was given to a platform, which may fetch it late.",
+    )
 
     # Capacity
     background_slots: int = Field(
@@ -139,6 +150,20 @@ class Settings(BaseSettings):
     # Meta
     meta_app_id: str | None = Field(None, description="Meta app id.")
     meta_app_secret: SecretStr | None = Field(None, description="Meta app secret.")
+    meta_api_version: str = Field(
+        "v25.0",
+        pattern=r"^v\d+\.\d+$",
+        description="Version of the Graph API, for all calls; `check` warns before it ends.",
+    )
+    meta_appsecret_proof: str = Field(
+        "timed",
+        pattern="^(timed|plain|off)$",
+        description="How Graph calls are signed with the app secret: `timed` (valid for 5 minutes), `plain`, or `off`.",
+    )
+    instagram_app_id: str | None = Field(
+        None, description="Instagram app id, for Instagram Login (not the Meta app id)."
+    )
+    instagram_app_secret: SecretStr | None = Field(None, description="Instagram app secret, for Instagram Login.")
     meta_graph_url: str = Field("https://graph.facebook.com", description="Graph API host.")
     meta_video_url: str = Field("https://graph-video.facebook.com", description="Graph API host for video uploads.")
     meta_upload_url: str = Field("https://rupload.facebook.com", description="Resumable upload host.")
@@ -160,6 +185,10 @@ class Settings(BaseSettings):
         None, description="Mux access token id; lets the worker look up and request renditions."
     )
     mux_token_secret: SecretStr | None = Field(None, description="Mux access token secret.")
+    mux_create_renditions: bool = Field(
+        True,
+        description="Ask Mux to make an MP4 file where there is none (Mux bills for it); off: the stream is copied into a file here instead.",
+    )
     mux_signing_key_id: str | None = Field(None, description="Id of the Mux signing key, for signed playback ids.")
     mux_signing_private_key: SecretStr | None = Field(
         None, description="Private key of the signing key, base64 of the PEM as Mux shows it."

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
@@ -52,6 +52,16 @@ class World:
     def channel(self, **account: Any) -> ConnectedAccount:
         """A connected YouTube channel of this test's user."""
         return self.database.connect_youtube(self.sandbox, self.user_id, self.key, **account)
+
+    def connect(self, platform: str, *, login: str = "", **account: Any) -> ConnectedAccount:
+        """A connected account of this test's user on any platform; login "facebook" or "instagram" for Instagram."""
+        given = (self.sandbox, self.user_id, self.key)
+        if platform == "youtube":
+            return self.database.connect_youtube(*given, **account)
+        if platform == "facebook":
+            return self.database.connect_facebook(*given, **account)
+        by: Literal["facebook", "instagram"] = "instagram" if login == "instagram" else "facebook"
+        return self.database.connect_instagram(*given, login=by, **account)
 
     def video(self, size_bytes: int = 700_000, **asset: Any) -> dict[str, str]:
         """A media item: a real MP4 on the simulated Mux."""
@@ -98,8 +108,20 @@ class World:
                 for _ in connection.notifies(timeout=left, stop_after=1):
                     pass
 
+    def wait_until(self, holds: Callable[[], bool], timeout_seconds: float = 20) -> None:
+        """Until something outside the database is as expected: asked whenever the database says that a row changed, and at
+        every round of the worker's upkeep."""
+        deadline = time.monotonic() + timeout_seconds
+        with psycopg.connect(self.database.url(), autocommit=True) as connection:
+            connection.execute("listen tests")
+            while not holds():
+                left = deadline - time.monotonic()
+                assert left > 0, f"not as expected after {timeout_seconds} s"
+                for _ in connection.notifies(timeout=min(left, QUICK["upkeep_seconds"]), stop_after=1):
+                    pass
+
     def videos(self, account: ConnectedAccount) -> list[Any]:
-        return self.sandbox.state.youtube.list_videos(channel_id=account.channel_id)
+        return self.sandbox.state.youtube.list_videos(channel_id=account.platform_account_id)
 
     def events(self, job_id: UUID) -> list[str]:
         return [

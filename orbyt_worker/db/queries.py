@@ -107,6 +107,8 @@ def _claim(row: Mapping[str, Any]) -> Claim:
             platform_account_id=row["platform_account_id"],
             name=row["account_name"],
             scopes=tuple(row["scopes"]),
+            login=row["login"],
+            handle=row["handle"],
         ),
         post=Post(
             kind=Kind(row["kind"]),
@@ -357,6 +359,58 @@ class Queries:
     async def close_quota(self, bucket: str, key: str, *, units_max: int) -> float:
         return cast(float, await self._value("close_quota", bucket=bucket, key=key, units_max=units_max))
 
+    async def reserve_rolling_quota(
+        self, bucket: str, key: str, *, once: str, units: int, units_max: int
+    ) -> tuple[bool, float]:
+        """The same `once` again costs nothing. Returns (granted, seconds until enough units are back)."""
+        row = (
+            await self._rows(
+                "reserve_rolling_quota", bucket=bucket, key=key, once=once, units=units, units_max=units_max
+            )
+        )[0]
+        return row["granted"], row["reset_in_seconds"]
+
+    async def close_rolling_quota(self, bucket: str, key: str, *, units_max: int) -> float:
+        return cast(float, await self._value("close_rolling_quota", bucket=bucket, key=key, units_max=units_max))
+
+    # Side tasks and hosted files --------------------------------------------------------------------------------------
+
+    async def begin_side_task(self, job: Job, task: str) -> tuple[Answer, int, float]:
+        """Counts a try. Returns (answer, tries with this one, seconds since the first)."""
+        row = (await self._rows("begin_side_task", job_id=job.job_id, attempt=job.attempt, task=task))[0]
+        return row["answer"], row["tries"] or 0, row["age_seconds"] or 0.0
+
+    async def note_side_task(
+        self,
+        job: Job,
+        task: str,
+        status: Literal["pending", "done", "failed"],
+        *,
+        code: str | None = None,
+        message: str | None = None,
+    ) -> Answer:
+        return cast(
+            Answer,
+            await self._value(
+                "note_side_task",
+                job_id=job.job_id,
+                attempt=job.attempt,
+                task=task,
+                status=status,
+                code=code,
+                message=message,
+            ),
+        )
+
+    async def note_hosted(self, job: Job, path: str) -> Answer:
+        return cast(Answer, await self._value("note_hosted", job_id=job.job_id, attempt=job.attempt, path=path))
+
+    async def hosted_to_remove(self, *, limit: int) -> list[str]:
+        return [row["path"] for row in await self._rows("hosted_to_remove", limit=limit)]
+
+    async def forget_hosted(self, paths: Sequence[str]) -> None:
+        await self._rows("forget_hosted", paths=list(paths))
+
     # Upkeep -----------------------------------------------------------------------------------------------------------
 
     async def expire_jobs(self) -> int:
@@ -444,8 +498,9 @@ class Queries:
             RefreshAnswer, await self._value("mark_needs_reauth", account_id=account_id, version=version, code=code)
         )
 
-    async def accounts_to_refresh(self, *, limit: int) -> list[tuple[UUID, str]]:
-        return [(row["account_id"], row["platform"]) for row in await self._rows("accounts_to_refresh", limit=limit)]
+    async def accounts_to_refresh(self, *, logins: Sequence[str], limit: int) -> list[tuple[UUID, str]]:
+        rows = await self._rows("accounts_to_refresh", logins=list(logins), limit=limit)
+        return [(row["account_id"], row["platform"]) for row in rows]
 
     async def connect_account(
         self,

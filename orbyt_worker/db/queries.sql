@@ -11,8 +11,8 @@ select job_id, attempt from orbyt_private.heartbeat(%(worker_id)s, %(lease_secon
 
 -- name: claim_jobs
 -- Claim the heads of due lanes, up to the free slots.
-select job_id, attempt, failures, phase, claimed_at, created_at, account_id, user_id, platform, platform_account_id, account_name, scopes,
-       kind, title, caption, media, options, publish_at, expires_at, platform_post_id, permalink, steps
+select job_id, attempt, failures, phase, claimed_at, created_at, account_id, user_id, platform, platform_account_id, account_name,
+       handle, scopes, login, kind, title, caption, media, options, publish_at, expires_at, platform_post_id, permalink, steps
 from orbyt_private.claim_jobs(%(worker_id)s, %(background)s, %(publish)s, %(lease_seconds)s);
 
 -- name: next_due_in_seconds
@@ -91,6 +91,34 @@ select granted, reset_in_seconds from orbyt_private.reserve_quota(%(bucket)s, %(
 -- The platform says the bucket is used up; returns the seconds until its reset.
 select orbyt_private.close_quota(%(bucket)s, %(key)s, %(units_max)s) as reset_in_seconds;
 
+-- name: reserve_rolling_quota
+-- Reserve units that come back 24 hours after their use.
+select granted, reset_in_seconds from orbyt_private.reserve_rolling_quota(%(bucket)s, %(key)s, %(once)s, %(units)s, %(units_max)s);
+
+-- name: close_rolling_quota
+-- The platform says a rolling allowance is used up; returns the seconds until the next look.
+select orbyt_private.close_rolling_quota(%(bucket)s, %(key)s, %(units_max)s) as reset_in_seconds;
+
+-- name: begin_side_task
+-- A try of a side task begins.
+select answer, tries, age_seconds from orbyt_private.begin_side_task(%(job_id)s, %(attempt)s, %(task)s);
+
+-- name: note_side_task
+-- How a side task stands.
+select orbyt_private.note_side_task(%(job_id)s, %(attempt)s, %(task)s, %(status)s, %(code)s, %(message)s) as answer;
+
+-- name: note_hosted
+-- A file is about to be put into our bucket for this job.
+select orbyt_private.note_hosted(%(job_id)s, %(attempt)s, %(path)s) as answer;
+
+-- name: hosted_to_remove
+-- Files in our bucket that nobody needs any more.
+select path from orbyt_private.hosted_to_remove(%(limit)s);
+
+-- name: forget_hosted
+-- These files are gone.
+select orbyt_private.forget_hosted(%(paths)s);
+
 -- name: expire_jobs
 -- Fail jobs that missed their deadline.
 select orbyt_private.expire_jobs() as jobs;
@@ -133,7 +161,7 @@ select orbyt_private.mark_needs_reauth(%(account_id)s, %(version)s, %(code)s) as
 
 -- name: accounts_to_refresh
 -- Accounts whose connection should be tried now.
-select account_id, platform from orbyt_private.accounts_to_refresh(%(limit)s);
+select account_id, platform from orbyt_private.accounts_to_refresh(%(logins)s, %(limit)s);
 
 -- name: connect_account
 -- Account row and grant, before its secrets can be sealed.

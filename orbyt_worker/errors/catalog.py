@@ -31,6 +31,9 @@ class Area(StrEnum):
     NETWORK = "network"
     GOOGLE = "google"
     YOUTUBE = "youtube"
+    META = "meta"
+    FACEBOOK = "facebook"
+    INSTAGRAM = "instagram"
     PLATFORM = "platform"
     INTERNAL = "internal"
 
@@ -111,6 +114,8 @@ class Entry:
     needs_reauth: bool
     holds: bool
     scope: Scope
+    # With `holds`: how long the scope pauses, although the job itself does not come again by itself.
+    pause_seconds: float
     outcome: Outcome
     counts_as_attempt: bool
     outage: bool
@@ -126,7 +131,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One answer of the outside world. None = not looked at. `http_status` is a number or a class such as "5xx"."""
+    """One answer of the outside world. None = not looked at. `http_status` is a number or a class such as "5xx"; `code`
+    and `subcode` are text or a range of numbers such as "200-299"."""
 
     platform: str
     error: str
@@ -143,19 +149,23 @@ class Rule:
     ) -> bool:
         return (
             (self.http_status is None or _status_matches(self.http_status, http_status))
-            and (self.code is None or self.code == code)
-            and (self.subcode is None or self.subcode == subcode)
+            and (self.code is None or _number_matches(self.code, code))
+            and (self.subcode is None or _number_matches(self.subcode, subcode))
             and (self.reason is None or self.reason == reason)
             and (self.qualifier is None or self.qualifier == qualifier)
         )
 
     @property
     def specificity(self) -> tuple[int, int, int, int, int]:
-        """Larger wins: number of fields, then subcode, then code and reason, then qualifier, then an exact status before a class."""
+        """Larger wins: number of fields, then subcode, then code and reason, then qualifier, then an exact status before a class.
+
+        A range is not counted as a field: it is the net below the exact lines, not a line above them.
+        """
         status = 0 if self.http_status is None else 2 if isinstance(self.http_status, int) else 1
-        named = (self.code is not None) + (self.reason is not None)
-        subcode, qualifier = int(self.subcode is not None), int(self.qualifier is not None)
-        return (named + subcode + qualifier + min(status, 1), subcode, named, qualifier, status)
+        code, subcode = _weight(self.code), _weight(self.subcode)
+        reason, qualifier = int(self.reason is not None), int(self.qualifier is not None)
+        exact = (code == 2) + (subcode == 2) + reason + qualifier + min(status, 1)
+        return (exact, subcode, code + 2 * reason, qualifier, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,8 @@ class Release:
 class Catalog:
     entries: Mapping[str, Entry]
     rules: tuple[Rule, ...]
+    # Rule group -> the groups whose lines are its lines too.
+    builds_on: Mapping[str, tuple[str, ...]]
     release: Release
 
 
@@ -181,13 +193,20 @@ def load() -> Catalog:
 
 @cache
 def _rules_by_platform() -> Mapping[str, tuple[Rule, ...]]:
-    """Most specific first, so that the first match is the answer."""
-    rules: dict[str, list[Rule]] = {}
-    for rule in load().rules:
-        rules.setdefault(rule.platform, []).append(rule)
+    """Most specific first, so that the first match is the answer. A group's own lines come before those it builds on."""
+    catalog = load()
+    own: dict[str, list[Rule]] = {}
+    for rule in catalog.rules:
+        own.setdefault(rule.platform, []).append(rule)
     return {
-        platform: tuple(sorted(found, key=lambda rule: rule.specificity, reverse=True))
-        for platform, found in rules.items()
+        platform: tuple(
+            sorted(
+                (rule for group in (platform, *catalog.builds_on.get(platform, ())) for rule in own.get(group, ())),
+                key=lambda rule: rule.specificity,
+                reverse=True,
+            )
+        )
+        for platform in own
     }
 
 
@@ -213,9 +232,9 @@ def classify(
     reason: str | None = None,
     qualifier: str | None = None,
 ) -> ErrorCode:
-    """Which code an answer is. `platform` is a rule group: youtube, google, mux, media, network, …
+    """Which code an answer is. `platform` is a rule group: youtube, facebook, google, mux, media, network, …
 
-    The most specific rule wins. Unknown 5xx answers are platform_unavailable; everything else unknown stays
+    The most specific rule wins, be it of the group itself or of one it builds on. Unknown 5xx answers are platform_unavailable; everything else unknown stays
     platform_error_unmapped, never a guess. Numbers and reasons only: no message text is given to it.
     """
     for rule in _rules_by_platform().get(platform, ()):
@@ -235,7 +254,7 @@ def parse(text: str) -> Catalog:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogError(f"not TOML: {error}") from error
-    _only(document, "the catalog", required={"release", "error", "rules"})
+    _only(document, "the catalog", required={"release", "error", "rules"}, optional={"builds_on"})
     entries: dict[str, Entry] = {}
     for row in document["error"]:
         each = _entry(row)
@@ -256,16 +275,28 @@ def parse(text: str) -> Catalog:
         if key in seen:
             raise CatalogError(f"rule {key} exists twice")
         seen.add(key)
+    builds_on = {
+        group: tuple(_text(base, "[builds_on]") for base in bases)
+        for group, bases in document.get("builds_on", {}).items()
+    }
+    groups = {rule.platform for rule in rules}
+    for group, bases in builds_on.items():
+        if unknown := {group, *bases} - groups:
+            raise CatalogError(f"[builds_on] names {sorted(unknown)}, which has no rules")
+        if any(base in builds_on for base in bases):
+            raise CatalogError(
+                f"[builds_on] {group}: one level only, so that the order of lines can be told at a glance"
+            )
     release = document["release"]
     _only(release, "[release]", required={"migration", "released_migrations"})
     names = tuple(_text(name, "released_migrations") for name in release["released_migrations"])
-    return Catalog(entries, rules, Release(_text(release["migration"], "migration"), names))
+    return Catalog(entries, rules, builds_on, Release(_text(release["migration"], "migration"), names))
 
 
 _REQUIRED = {"code", "area", "title", "what_happened", "who_acts", "action", "what_to_do"}
 _OPTIONAL = {
     *("retry", "base_seconds", "cap_seconds", "max_attempts", "needs_reauth", "holds", "scope", "outcome"),
-    *("counts_as_attempt", "outage", "sqlstate", "since", "retired"),
+    *("pause_seconds", "counts_as_attempt", "outage", "sqlstate", "since", "retired"),
 }
 _RULE_FIELDS = {"http_status", "code", "subcode", "reason", "qualifier"}
 
@@ -292,6 +323,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
             needs_reauth=_bool(row, "needs_reauth", False),
             holds=_bool(row, "holds", False),
             scope=Scope(row.get("scope", "none")),
+            pause_seconds=float(row.get("pause_seconds", 0)),
             outcome=Outcome(row.get("outcome", "not_published")),
             counts_as_attempt=_bool(row, "counts_as_attempt", True),
             outage=_bool(row, "outage", False),
@@ -330,7 +362,15 @@ def _contradictions(each: Entry) -> tuple[tuple[bool, str], ...]:
         (each.holds and repeats, "a held job waits for somebody, not for time"),
         (each.holds and each.who_acts in (WhoActs.NOBODY, WhoActs.PLATFORM), "a held job needs somebody who acts"),
         (each.needs_reauth and not each.holds, "needs_reauth holds the jobs"),
-        (each.scope is not Scope.NONE and mode is not RetryMode.WAIT, "a pause needs retry = wait"),
+        (
+            each.scope is not Scope.NONE and mode is not RetryMode.WAIT and not each.pause_seconds,
+            "a pause needs retry = wait, or holds and pause_seconds",
+        ),
+        (
+            each.pause_seconds != 0 and (not each.holds or each.scope is Scope.NONE),
+            "pause_seconds is for a held job with a scope",
+        ),
+        (not 0 <= each.pause_seconds <= WAIT_SECONDS_MAX, "pause_seconds is at most a week"),
         (each.outage and not repeats, "an outage is tried again"),
         (
             each.sqlstate is not None and re.fullmatch(r"OR[0-9]{3}|42501|23505", each.sqlstate) is None,
@@ -360,6 +400,9 @@ def _rules(group: Mapping[str, Any]) -> list[Rule]:
         if status is not None and not _status_valid(status):
             raise CatalogError(f"{where}: http_status is 100 to 599, or 4xx or 5xx")
         words = {key: _text(value, where) for key, value in line.items() if key != "http_status"}
+        for span in filter(None, (_span(words.get("code")), _span(words.get("subcode")))):
+            if span[0] >= span[1]:
+                raise CatalogError(f"{where}: a range goes from a smaller number to a larger one")
         rules.append(Rule(platform=platform, source=source, read_on=read_on, http_status=status, **words))
     return rules
 
@@ -374,6 +417,25 @@ def _status_matches(wanted: int | str, status: int | None) -> bool:
     if status is None:
         return False
     return status == wanted if isinstance(wanted, int) else status // 100 == int(wanted[0])
+
+
+def _span(wanted: str | None) -> tuple[int, int] | None:
+    """The ends of a range such as "200-299"; None for a word or a single number, also a negative one."""
+    found = re.fullmatch(r"([0-9]{1,12})-([0-9]{1,12})", wanted or "")
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _weight(wanted: str | None) -> int:
+    return 0 if wanted is None else 1 if _span(wanted) else 2
+
+
+def _number_matches(wanted: str, number: str | None) -> bool:
+    if number is None:
+        return False
+    if wanted == number:
+        return True
+    span = _span(wanted)
+    return span is not None and re.fullmatch(r"[0-9]{1,12}", number) is not None and span[0] <= int(number) <= span[1]
 
 
 def _only(row: Mapping[str, Any], where: str, *, required: set[str], optional: set[str] | None = None) -> None:

@@ -51,7 +51,8 @@ class Patience:
 
 @dataclass(slots=True)
 class MediaAnswer:
-    """An answer whose body has not been read. `headers` has lower-case names; `host` is who answered, after redirects."""
+    """An answer whose body has not been read. `headers` has lower-case names; `host` and `url` are who answered, after
+    redirects. `url` may hold a signature."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,6 +60,7 @@ class MediaAnswer:
     _response: httpcore.Response = field(repr=False)
     _patience: Patience
     _runtime: Runtime
+    url: str = field(default="", repr=False)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as sent, at most 256 KiB a piece. Raises Interrupted when it stops before its announced end."""
@@ -149,18 +151,21 @@ class MediaClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
         redirects_max: int = REDIRECTS_MAX,
         redirect_allowed: Callable[[str], bool] | None = None,
     ) -> AsyncIterator[MediaAnswer]:
         """Ask, follow redirects, give the first other answer, whatever its status. `name` is what checkpoints show.
 
+        `content` is the body of the request: small, JSON, and sent to the first address only (`redirects_max` 0).
         `redirect_allowed(host)` narrows where a redirect may lead. Raises Failure(media_url_invalid | media_url_not_https |
         media_url_forbidden | media_too_many_redirects) for good, and Interrupted for what may pass.
         """
         target = self._checked(url)
+        assert content is None or redirects_max == 0
         sent = {"user-agent": "orbyt-worker", "accept": "*/*", **(headers or {}), "accept-encoding": "identity"}
         for hop in range(redirects_max + 1):
-            response = await self._ask(name, method, target, sent)
+            response = await self._ask(name, method, target, sent, content)
             try:
                 location = _header(response, b"location")
                 if response.status not in _REDIRECTS or location is None:
@@ -189,7 +194,9 @@ class MediaClient:
             raise Failure(*problem)
         return parsed
 
-    async def _ask(self, name: str, method: str, url: Url, headers: Mapping[str, str]) -> httpcore.Response:
+    async def _ask(
+        self, name: str, method: str, url: Url, headers: Mapping[str, str], content: bytes | None
+    ) -> httpcore.Response:
         patience = self._patience
         request = httpcore.Request(
             method,
@@ -199,7 +206,10 @@ class MediaClient:
             headers=[
                 (b"host", url.host_header.encode()),
                 *((key.encode(), value.encode()) for key, value in headers.items()),
+                *([] if content is None else [(b"content-type", b"application/json")]),
+                *([] if content is None else [(b"content-length", str(len(content)).encode())]),
             ],
+            content=content,
             extensions={
                 "timeout": {
                     "connect": patience.connect_seconds,
@@ -231,7 +241,7 @@ class MediaClient:
 
     def _answer(self, response: httpcore.Response, url: Url) -> MediaAnswer:
         headers = {key.decode("latin-1").lower(): value.decode("latin-1").strip() for key, value in response.headers}
-        return MediaAnswer(response.status, headers, url.host, response, self._patience, self._runtime)
+        return MediaAnswer(response.status, headers, url.host, response, self._patience, self._runtime, url.text)
 
 
 def _is_tls(failure: httpcore.ConnectError) -> bool:

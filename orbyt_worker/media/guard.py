@@ -102,6 +102,11 @@ class Url:
         name = f"[{self.host}]" if ":" in self.host else self.host
         return name if self.port == default else f"{name}:{self.port}"
 
+    @property
+    def text(self) -> str:
+        """The whole URL in ASCII, as it is asked for: what another program may be given instead of the user's text."""
+        return f"{self.scheme}://{self.host_header}{self.target}"
+
     def join(self, location: str) -> str:
         """The absolute text of a redirect's Location, to be parsed and checked like any other URL."""
         return urljoin(self.origin + self.target, location)

@@ -1,7 +1,8 @@
 """Mux addresses of every shape, and the best MP4 file behind one.
 
 A Mux URL names a video, not a file: which static renditions exist is known to the API only, or found out by asking the
-streaming host for each. Both ways are here; requesting a rendition that does not exist is not.
+streaming host for each. Both ways are here. Where there is no file, Mux is asked to make one if the credentials allow it;
+where that does not lead to one, the HLS stream is copied into a file (remux.py).
 
 Sources: Mux docs "Download your videos" (static renditions, legacy mp4_support), "Play your videos", "Secure video playback"
 (signed URLs), "Make API requests"; npm @mux/mux-node 15.3.0 types; muxinc/elements playback-core (how a playback id is read
@@ -14,17 +15,21 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
 from urllib.parse import parse_qs, urlencode, urlsplit
+
+import structlog
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.media.client import MediaAnswer, MediaClient, status_failure
-from orbyt_worker.media.mux_api import Asset, MuxApi, PlaybackId
-from orbyt_worker.media.mux_files import NAMES_BY_SIZE, candidates, choose
-from orbyt_worker.media.mux_sign import Signer
+from orbyt_worker.media.mux_api import Asked, Asset, MuxApi, PlaybackId
+from orbyt_worker.media.mux_files import NAMES_BY_SIZE, candidates, choose, fits, is_begun, wanted
+from orbyt_worker.media.mux_sign import Signer, lives_until
 from orbyt_worker.media.remote import RemoteSource
-from orbyt_worker.media.source import Interrupted
+from orbyt_worker.media.remux import RemuxSource, is_remuxed
+from orbyt_worker.media.source import BuiltSource, Interrupted, MediaSource
 from orbyt_worker.model import MediaFacts
 from orbyt_worker.runtime import Runtime
 
@@ -37,8 +42,10 @@ REDIRECTS_MAX = 3
 POLL_SECONDS_FIRST = 5.0
 POLL_FIRST_FOR_SECONDS = 180.0
 POLL_SECONDS_LATER = 60.0
-# Without the API "not yet" and "never asked for" look the same (404): wait this long for it to appear.
+# A file that is in the making for longer than this is not waited for any more: the stream is copied instead.
 RENDITION_WAIT_SECONDS_MAX = 1_800.0
+# Credentials that may only read are not tried again for this long.
+FORBIDDEN_SECONDS = 3_600.0
 WAITS_REMEMBERED_MAX = 1_024
 # How long an answer about which file to take is good. Whether it still is the file that was inspected is checked at every read.
 RESOLVED_SECONDS = 20.0
@@ -114,7 +121,11 @@ def _token(query: str) -> str | None:
     return tokens[0] if tokens else None
 
 
+MuxSource = MediaSource | BuiltSource
 _Question = tuple[MuxRef, str, tuple[int | None, str | None] | None]
+_Token = Callable[[], str | None]
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("orbyt.media")
 
 
 class MuxResolver:
@@ -129,6 +140,7 @@ class MuxResolver:
         bytes_max: int,
         api: MuxApi | None = None,
         signer: Signer | None = None,
+        create_renditions: bool = True,
     ) -> None:
         self._client = client
         self._runtime = runtime
@@ -137,18 +149,20 @@ class MuxResolver:
         self._bytes_max = bytes_max
         self._api = api
         self._signer = signer
+        self._create_renditions = create_renditions
+        self._forbidden_until = 0.0
         self._waiting_since: dict[str, float] = {}
-        self._resolved: OrderedDict[_Question, tuple[float, RemoteSource]] = OrderedDict()
+        self._resolved: OrderedDict[_Question, tuple[float, MuxSource]] = OrderedDict()
         self._asking: dict[_Question, asyncio.Lock] = {}
 
-    async def resolve(self, ref: MuxRef, *, prefer: str, expect: MediaFacts | None = None) -> RemoteSource:
-        """The source of the best file. `expect`: a transfer of that file has begun, stay with it.
+    async def resolve(self, ref: MuxRef, *, prefer: str, expect: MediaFacts | None = None) -> MuxSource:
+        """The source of the best file, or of the copy of the stream where there is none. `expect`: stay with that one.
 
         An answer is good for RESOLVED_SECONDS and several who ask at once share it: one post to many accounts would
         otherwise meet Mux's limit of a few requests a second.
 
-        Raises MediaNotReady while Mux is still making it, or Failure(media_not_found | media_rendition_missing |
-        media_rendition_failed | media_drm_only | media_access_denied | media_source_unavailable | mux_…).
+        Raises MediaNotReady while Mux is still making it, or Failure(media_not_found | media_drm_only |
+        media_access_denied | media_source_unavailable | mux_…).
         """
         question = (ref, prefer, None if expect is None else (expect.size_bytes, expect.etag))
         lock = self._asking.setdefault(question, asyncio.Lock())
@@ -157,17 +171,37 @@ class MuxResolver:
                 answered = self._resolved.get(question)
                 if answered is not None and self._runtime.monotonic() - answered[0] < RESOLVED_SECONDS:
                     return answered[1]
-                found = await self._resolve(ref, prefer, expect)
-                self._resolved[question] = (self._runtime.monotonic(), found)
+                found = await self._find(ref, prefer, expect)
+                source = self._copied(found, prefer) if found.name is None else self._source(found, found.name)
+                self._resolved[question] = (self._runtime.monotonic(), source)
                 self._resolved.move_to_end(question)
                 while len(self._resolved) > RESOLVED_KEPT_MAX:
                     self._resolved.popitem(last=False)
-                return found
+                return source
         finally:
             if not lock.locked():
                 self._asking.pop(question, None)
 
-    async def _resolve(self, ref: MuxRef, prefer: str, expect: MediaFacts | None) -> RemoteSource:
+    async def address(self, ref: MuxRef, *, prefer: str, seconds: float, expect: MediaFacts | None = None) -> str:
+        """Where a platform can fetch the best file by itself for `seconds`. A secret if the playback id is a signed one.
+
+        Only files that Mux has: a copy of the stream exists nowhere but here. Raises MediaNotReady while Mux is making it,
+        Failure(media_rendition_missing | media_rendition_failed | mux_signing_key_missing) and what `resolve` raises.
+        """
+        found = await self._find(ref, prefer, None if is_remuxed(expect) else expect)
+        if found.name is None:
+            raise found.why or Failure(ErrorCode.MEDIA_RENDITION_MISSING, "there is no MP4 file of the video at Mux")
+        token = found.token()
+        if token is not None and self._signer is not None and found.ours:
+            token = self._signer.token(found.playback_id, seconds=seconds)
+        elif token is not None and lives_until(token) < self._runtime.now().timestamp() + seconds:
+            raise Failure(
+                ErrorCode.MUX_SIGNING_KEY_MISSING,
+                "the address is signed for too short a time, and there is no signing key",
+            )
+        return self._url(found.playback_id, f"/{found.name}", token)
+
+    async def _find(self, ref: MuxRef, prefer: str, expect: MediaFacts | None) -> _Found:
         try:
             known = await self._api.playback_id(ref.playback_id) if self._api is not None else None
             if self._api is not None and known is not None:
@@ -177,12 +211,13 @@ class MuxResolver:
                 found = await self._from_stream_host(ref, prefer, expect)
         except Interrupted as interrupted:
             raise interrupted.failure() from None
-        self._waiting_since.pop(ref.playback_id, None)
+        if found.name is not None:
+            self._waiting_since.pop(ref.playback_id, None)
         return found
 
     async def _from_api(
         self, api: MuxApi, ref: MuxRef, known: PlaybackId, prefer: str, expect: MediaFacts | None
-    ) -> RemoteSource:
+    ) -> _Found:
         if known.object.type != "asset":
             raise Failure(ErrorCode.MUX_LIVE_STREAM, "the playback id is that of a live stream")
         asset = await api.asset(known.object.id)
@@ -190,18 +225,63 @@ class MuxResolver:
             raise Failure(ErrorCode.MEDIA_NOT_FOUND, "the Mux asset was deleted")
         self._refuse(asset)
         if asset.status == "preparing":
-            raise self._not_ready(ref, "Mux is still processing the video")
+            self._wait(ref, "Mux is still processing the video")
+        found = self._readable(ref, known, asset)
+        if is_remuxed(expect):
+            return found
         chosen = choose(asset.files, prefer, expect=expect)
-        if chosen is None:
-            if asset.renditions_preparing:
-                raise self._not_ready(ref, "Mux is still making the MP4 file")
-            if any(each.status == "errored" for each in asset.files) or asset.renditions_errored:
-                raise Failure(ErrorCode.MEDIA_RENDITION_FAILED, "Mux could not make an MP4 file of this video")
-            raise Failure(ErrorCode.MEDIA_RENDITION_MISSING, "the Mux asset has no MP4 static rendition")
-        if chosen.status == "preparing":
-            raise self._not_ready(ref, f"Mux is still making {chosen.name}")
-        playback_id, token = self._readable(ref, known, asset)
-        return self._source(playback_id, chosen.name, token)
+        if chosen is not None and chosen.status == "ready":
+            if fits(chosen, prefer) or is_begun(chosen, expect):
+                return replace(found, name=chosen.name)
+            # Nothing smaller can be made beside it; the stream has smaller qualities.
+            return replace(found, why=_missing(f"{chosen.name} is the only file and too large"))
+        if chosen is not None or asset.renditions_preparing:
+            if self._waited_seconds(ref.playback_id) < RENDITION_WAIT_SECONDS_MAX:
+                self._wait(ref, "Mux is still making the MP4 file")
+            return replace(found, why=_missing("Mux did not finish the MP4 file in time"))
+        if await self._ask(api, asset, prefer):
+            self._wait(ref, "Mux was asked to make an MP4 file")
+        if any(each.status == "errored" for each in asset.files) or asset.renditions_errored:
+            return replace(
+                found, why=Failure(ErrorCode.MEDIA_RENDITION_FAILED, "Mux could not make an MP4 file of this video")
+            )
+        return replace(found, why=_missing("the Mux asset has no MP4 static rendition"))
+
+    async def _ask(self, api: MuxApi, asset: Asset, prefer: str) -> bool:
+        """Have a file made of a ready asset that has none. False: there will be none, whatever we say.
+
+        Any number of workers may do this at once: all but the first are refused, and find the file of the first.
+        """
+        if not self._create_renditions or self._runtime.monotonic() < self._forbidden_until:
+            return False
+        if _wanted(asset, prefer) is None:
+            return False
+        # What was read may be some seconds old, and somebody else may have asked since.
+        now = await self._fresh(api, asset.id)
+        resolution = _wanted(now, prefer)
+        if resolution is None or choose(now.files, prefer) is not None:
+            return choose(now.files, prefer) is not None
+        try:
+            asked = await api.create_rendition(asset.id, resolution)
+        except Interrupted:
+            # The answer was lost, the request perhaps not.
+            if choose((await self._fresh(api, asset.id)).files, prefer) is not None:
+                return True
+            raise
+        if asked is Asked.MAKING:
+            _log.info("media.rendition_requested", asset_id=asset.id, resolution=resolution)
+            return True
+        if asked is Asked.FORBIDDEN:
+            _log.warning("media.mux_read_only", detail="the Mux credentials may not ask for renditions")
+            self._forbidden_until = self._runtime.monotonic() + FORBIDDEN_SECONDS
+            return False
+        return choose((await self._fresh(api, asset.id)).files, prefer) is not None
+
+    async def _fresh(self, api: MuxApi, asset_id: str) -> Asset:
+        asset = await api.asset(asset_id, fresh=True)
+        if asset is None:
+            raise Failure(ErrorCode.MEDIA_NOT_FOUND, "the Mux asset was deleted")
+        return asset
 
     def _refuse(self, asset: Asset) -> None:
         if asset.status == "errored":
@@ -211,48 +291,48 @@ class MuxResolver:
         if asset.is_live:
             raise Failure(ErrorCode.MUX_LIVE_STREAM, "the live stream has not ended yet")
 
-    def _readable(self, ref: MuxRef, known: PlaybackId, asset: Asset) -> tuple[str, Callable[[], str | None]]:
+    def _readable(self, ref: MuxRef, known: PlaybackId, asset: Asset) -> _Found:
         """The playback id to fetch through, and what makes its tokens. Files are not reachable through a DRM id."""
         ids = [known, *asset.playback_ids] if known.policy == "drm" else [known]
         for each in sorted(ids, key=lambda one: one.policy != "public"):
             if each.policy == "drm":
                 continue
             if each.policy == "public":
-                return each.id, _no_token  # a token makes a public id fail on purpose
+                return _Found(each.id, _no_token)  # a token makes a public id fail on purpose
             if self._signer is not None:
-                return each.id, self._signer.maker(each.id)
+                return _Found(each.id, self._signer.maker(each.id), ours=True)
             if each.id == ref.playback_id and ref.token is not None:
-                return each.id, lambda: ref.token
+                return _Found(each.id, lambda: ref.token)
             raise Failure(ErrorCode.MUX_SIGNING_KEY_MISSING, "the playback id is signed and there is no signing key")
         raise Failure(ErrorCode.MEDIA_DRM_ONLY, "the video has DRM playback ids only")
 
-    async def _from_stream_host(self, ref: MuxRef, prefer: str, expect: MediaFacts | None) -> RemoteSource:
-        """Ask the streaming host for each name in turn: without a token, with the user's, with ours, until one is let in."""
-        ways: list[Callable[[], str | None]] = [(lambda: ref.token) if ref.token is not None else _no_token]
+    async def _from_stream_host(self, ref: MuxRef, prefer: str, expect: MediaFacts | None) -> _Found:
+        """Ask the streaming host for each name in turn: without a token, with the user's, with ours, until one is let in.
+
+        Nobody says whether a file will ever be there, so where the video plays and has none, its stream is copied.
+        """
+        ways = [_Found(ref.playback_id, (lambda: ref.token) if ref.token is not None else _no_token)]
         if self._signer is not None:
-            ways.append(self._signer.maker(ref.playback_id))
+            ways.append(_Found(ref.playback_id, self._signer.maker(ref.playback_id), ours=True))
         if ref.token is not None:
-            ways.append(_no_token)
+            ways.append(_Found(ref.playback_id, _no_token))
+        names = () if is_remuxed(expect) else candidates(prefer)
         for way in ways:
-            look = await self._look(ref.playback_id, way, candidates(prefer), expect)
+            look = await self._look(ref.playback_id, way.token, names, expect)
             if look.name is not None:
-                return self._source(ref.playback_id, look.name, way)
+                return replace(way, name=look.name)
             if look.refused:
                 continue
-            if look.preparing:
-                raise self._not_ready(ref, "Mux is still processing the video")
-            if not look.plays:
+            if look.preparing and self._waited_seconds(ref.playback_id) < RENDITION_WAIT_SECONDS_MAX:
+                self._wait(ref, "Mux is still processing the video")
+            if not look.plays and not look.preparing:
                 raise Failure(ErrorCode.MEDIA_NOT_FOUND, "Mux does not know the playback id", http_status=404)
-            if self._waited_seconds(ref.playback_id) >= RENDITION_WAIT_SECONDS_MAX:
-                raise Failure(ErrorCode.MEDIA_RENDITION_MISSING, "the video plays, but there is no MP4 file of it")
-            raise self._not_ready(ref, "the video plays, its MP4 file is not there yet")
+            return replace(way, why=_missing("the video plays, but there is no MP4 file of it"))
         if self._signer is None and ref.token is None:
             raise Failure(ErrorCode.MUX_SIGNING_KEY_MISSING, "Mux asks for a signed address", http_status=403)
         raise Failure(ErrorCode.MEDIA_ACCESS_DENIED, "Mux refuses the signed address", http_status=403)
 
-    async def _look(
-        self, playback_id: str, token: Callable[[], str | None], names: tuple[str, ...], expect: MediaFacts | None
-    ) -> _Look:
+    async def _look(self, playback_id: str, token: _Token, names: tuple[str, ...], expect: MediaFacts | None) -> _Look:
         first: str | None = None
         for name in names:
             status, version = await self._head(playback_id, f"/{name}", token)
@@ -270,9 +350,7 @@ class MuxResolver:
         status, _ = await self._head(playback_id, ".m3u8", token)
         return _Look(refused=status in {400, 401, 403}, preparing=status == 412, plays=status == 200)
 
-    async def _head(
-        self, playback_id: str, suffix: str, token: Callable[[], str | None]
-    ) -> tuple[int, tuple[int | None, str | None]]:
+    async def _head(self, playback_id: str, suffix: str, token: _Token) -> tuple[int, tuple[int | None, str | None]]:
         """(status, (length, ETag)): 200, 404, 412, or a refusal. Raises for the rest. GET where HEAD is not allowed."""
         url = self._url(playback_id, suffix, token())
         status = 0
@@ -300,15 +378,26 @@ class MuxResolver:
             raise Interrupted(ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"Mux answered {status}", http_status=status)
         return status, (None, None)
 
-    def _source(self, playback_id: str, name: str, token: Callable[[], str | None]) -> RemoteSource:
+    def _source(self, found: _Found, name: str) -> RemoteSource:
         return RemoteSource(
             self._client,
-            lambda: self._url(playback_id, f"/{name}", token()),
-            key=f"mux/{playback_id}/{name}",
+            lambda: self._url(found.playback_id, f"/{name}", found.token()),
+            key=f"mux/{found.playback_id}/{name}",
             bytes_max=self._bytes_max,
             name="media.mux.get",
             redirects_max=REDIRECTS_MAX,
             redirect_allowed=self._is_own_host,
+        )
+
+    def _copied(self, found: _Found, prefer: str) -> RemuxSource:
+        return RemuxSource(
+            self._client,
+            self._runtime,
+            lambda: self._url(found.playback_id, ".m3u8", found.token()),
+            key=f"mux/{found.playback_id}/remux",
+            prefer=prefer,
+            bytes_max=self._bytes_max,
+            host_allowed=self._is_own_host,
         )
 
     def _url(self, playback_id: str, suffix: str, token: str | None) -> str:
@@ -324,9 +413,29 @@ class MuxResolver:
             self._waiting_since.pop(next(iter(self._waiting_since)))
         return now - self._waiting_since.setdefault(playback_id, now)
 
-    def _not_ready(self, ref: MuxRef, detail: str) -> MediaNotReady:
+    def _wait(self, ref: MuxRef, detail: str) -> NoReturn:
         early = self._waited_seconds(ref.playback_id) < POLL_FIRST_FOR_SECONDS
-        return MediaNotReady(POLL_SECONDS_FIRST if early else POLL_SECONDS_LATER, detail=detail)
+        raise MediaNotReady(POLL_SECONDS_FIRST if early else POLL_SECONDS_LATER, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Through which playback id a video is read, with whose tokens, and its file. `why`: no file, only the stream."""
+
+    playback_id: str
+    token: _Token = field(repr=False)
+    name: str | None = None
+    why: Failure | None = None
+    ours: bool = False
+
+
+def _missing(detail: str) -> Failure:
+    return Failure(ErrorCode.MEDIA_RENDITION_MISSING, detail)
+
+
+def _wanted(asset: Asset, prefer: str) -> str | None:
+    width, height = asset.size
+    return wanted(asset.files, prefer, width=width, height=height, legacy=asset.is_legacy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
-"""The two reads of the Mux API that lead from a playback id to its files. Nothing is written at Mux here.
+"""The calls of the Mux API that lead from a playback id to its files: two reads, and the request for a file.
 
-Sources: Mux docs "Make API requests" (basic auth, `data` envelope, rate limits), API reference for playback ids and assets;
-npm @mux/mux-node 15.3.0 types (`filesize` is a string; files of the legacy mp4_support have no status). Read 2026-11.
+Sources: Mux docs "Make API requests" (basic auth, `data` envelope, rate limits: one POST a second), "Download your videos"
+(static renditions), API reference for playback ids and assets; npm @mux/mux-node 15.3.0 types (`filesize` is a string; files
+of the legacy mp4_support have no status). Read 2026-11.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -23,6 +27,9 @@ ANSWER_BYTES_MAX = 1024 * 1024
 # The API allows 5 reads a second for the whole account; jobs that share a video ask for the same things at once.
 REMEMBERED_SECONDS = 20.0
 REMEMBERED_MAX = 256
+# Mux allows one a second for the whole account. This many may wait for their turn here; others come again later.
+POST_SECONDS_MIN = 1.0
+POSTS_WAITING_MAX = 5
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,9 +70,17 @@ class _Renditions(_Model):
     files: list[_File] = Field(default_factory=list)
 
 
+class _Track(_Model):
+    type: str
+    max_width: int | None = None
+    max_height: int | None = None
+
+
 class Asset(_Model):
     id: str
     status: str
+    mp4_support: str | None = None
+    tracks: list[_Track] = Field(default_factory=list)
     test: bool | None = None
     is_live: bool | None = None
     playback_ids: list[PlaybackId] = Field(default_factory=list)
@@ -79,10 +94,21 @@ class Asset(_Model):
             return {}
         return {"files": value} if isinstance(value, list) else value
 
-    @field_validator("playback_ids", mode="before")
+    @field_validator("playback_ids", "tracks", mode="before")
     @classmethod
     def _never_null(cls, value: Any) -> Any:
         return [] if value is None else value
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether its files are those of mp4_support, which exclude all others."""
+        return self.mp4_support not in {None, "none"}
+
+    @property
+    def size(self) -> tuple[int | None, int | None]:
+        """Width and height of its pictures, if Mux says so."""
+        pictures = next((each for each in self.tracks if each.type == "video"), None)
+        return (None, None) if pictures is None else (pictures.max_width, pictures.max_height)
 
     @property
     def files(self) -> list[File]:
@@ -110,8 +136,16 @@ def _state(text: str | None) -> State:
     return "preparing"
 
 
+class Asked(StrEnum):
+    """What became of a request for a file."""
+
+    MAKING = "making"
+    REFUSED = "refused"  # excluded by other files, or there already: the asset tells
+    FORBIDDEN = "forbidden"  # the credentials may read only
+
+
 class MuxApi:
-    """Reads with basic auth. The token id and secret never leave the Authorization header."""
+    """Calls with basic auth. The token id and secret never leave the Authorization header."""
 
     def __init__(
         self, client: MediaClient, runtime: Runtime, *, api_url: str, token_id: str, token_secret: str
@@ -121,16 +155,63 @@ class MuxApi:
         self._base = api_url.rstrip("/")
         self._authorization = "Basic " + base64.b64encode(f"{token_id}:{token_secret}".encode()).decode("ascii")
         self._remembered: dict[str, tuple[float, Any]] = {}
+        self._posting = asyncio.Lock()
+        self._posts_waiting = 0
+        self._post_free_at = 0.0
 
     async def playback_id(self, playback_id: str) -> PlaybackId | None:
         """What a playback id belongs to, or None: unknown, or of another Mux environment than the credentials."""
         data = await self._get("media.mux.playback_id", f"/video/v1/playback-ids/{quote(playback_id, safe='')}")
         return None if data is None else _typed(PlaybackId, data)
 
-    async def asset(self, asset_id: str) -> Asset | None:
-        """The asset with its files, or None when it was deleted."""
-        data = await self._get("media.mux.asset", f"/video/v1/assets/{quote(asset_id, safe='')}")
+    async def asset(self, asset_id: str, *, fresh: bool = False) -> Asset | None:
+        """The asset with its files, or None when it was deleted. `fresh`: not from memory."""
+        path = f"/video/v1/assets/{quote(asset_id, safe='')}"
+        if fresh:
+            self._remembered.pop(path, None)
+        data = await self._get("media.mux.asset", path)
         return None if data is None else _typed(Asset, data)
+
+    async def create_rendition(self, asset_id: str, resolution: str) -> Asked:
+        """Ask for a file of the asset. Asking again changes nothing: Mux refuses a second file of that resolution.
+
+        Raises Failure(mux_rate_limited | mux_credentials_invalid | media_not_found), and Interrupted when no answer came:
+        the asset then tells whether it was asked for.
+        """
+        if self._posts_waiting >= POSTS_WAITING_MAX:
+            raise Failure(
+                ErrorCode.MUX_RATE_LIMITED,
+                "other requests to Mux wait for their turn",
+                retry_after_seconds=POSTS_WAITING_MAX * POST_SECONDS_MIN,
+            )
+        path = f"/video/v1/assets/{quote(asset_id, safe='')}"
+        self._posts_waiting += 1
+        try:
+            async with self._posting:
+                wait = self._post_free_at - self._runtime.monotonic()
+                if wait > 0:
+                    await self._runtime.sleep(wait)
+                self._post_free_at = self._runtime.monotonic() + POST_SECONDS_MIN
+        finally:
+            self._posts_waiting -= 1
+        self._remembered.pop(path, None)  # what it says about files is about to change
+        async with self._client.request(
+            "media.mux.create_rendition",
+            "POST",
+            f"{self._base}{path}/static-renditions",
+            headers={"authorization": self._authorization, "accept": "application/json"},
+            content=json.dumps({"resolution": resolution}).encode(),
+            redirects_max=0,
+        ) as answer:
+            if answer.status in {200, 201}:
+                return Asked.MAKING
+            if answer.status in {400, 409, 422}:
+                return Asked.REFUSED
+            if answer.status == 403:
+                return Asked.FORBIDDEN
+            raise status_failure(answer, "mux") or Interrupted(
+                ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"the Mux API answered {answer.status}", http_status=answer.status
+            )
 
     async def _get(self, name: str, path: str) -> Any:
         """`data` of the answer, None for 404. Raises Failure(mux_credentials_invalid | mux_rate_limited | …), Interrupted."""

@@ -1,10 +1,12 @@
-"""Which of a Mux asset's static renditions a platform should get. Pure.
+"""Which of a Mux asset's static renditions a platform should get, and which to ask for where there is none. Pure.
 
-Source: Mux docs "Download your videos": names, states, and that only files of the new API have a state of their own.
+Source: Mux docs "Download your videos": names, states, that only files of the new API have a state of their own, that
+`highest` and the other resolutions exclude each other, as does the legacy mp4_support, and that nothing is scaled up.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +31,8 @@ NAMES_BY_SIZE: dict[str, int] = {
     "270p.mp4": 270,
 }
 
+_RESOLUTION = re.compile(r"\d+p\.mp4")
+
 State = Literal["ready", "preparing", "skipped", "errored"]
 
 
@@ -47,7 +51,7 @@ class File:
         return self.name.endswith(".mp4")
 
 
-def _fits(file: File, prefer: str) -> bool:
+def fits(file: File, prefer: str) -> bool:
     """ "1080p": at most 1920 on the long side, which an upright video has as its height. "highest": everything fits."""
     if prefer == "highest":
         return True
@@ -61,8 +65,8 @@ def _short_side(file: File) -> int:
 
 
 def _rank(file: File, prefer: str) -> tuple[bool, int, str]:
-    fits = _fits(file, prefer)
-    return not fits, -_short_side(file) if fits else _short_side(file), file.name
+    good = fits(file, prefer)
+    return not good, -_short_side(file) if good else _short_side(file), file.name
 
 
 def choose(files: Sequence[File], prefer: str, *, expect: MediaFacts | None = None) -> File | None:
@@ -72,12 +76,13 @@ def choose(files: Sequence[File], prefer: str, *, expect: MediaFacts | None = No
     A better file in the making wins over a ready one: Mux takes minutes, and a post cannot be exchanged later.
     """
     usable = [each for each in files if each.is_video and each.status in {"ready", "preparing"}]
-    begun = [each for each in usable if expect is not None and _is(each, expect)]
+    begun = [each for each in usable if is_begun(each, expect)]
     return min(begun or usable, key=lambda each: _rank(each, prefer), default=None)
 
 
-def _is(file: File, expect: MediaFacts) -> bool:
-    if file.status != "ready" or file.size_bytes is None or file.size_bytes != expect.size_bytes:
+def is_begun(file: File, expect: MediaFacts | None) -> bool:
+    """Whether this is the file whose transfer has begun."""
+    if expect is None or file.status != "ready" or file.size_bytes is None or file.size_bytes != expect.size_bytes:
         return False
     return file.height is None or expect.height is None or file.height == expect.height
 
@@ -88,3 +93,23 @@ def candidates(prefer: str) -> tuple[str, ...]:
         each.name
         for each in sorted((File(name, "ready") for name in NAMES_BY_SIZE), key=lambda each: _rank(each, prefer))
     )
+
+
+def wanted(files: Sequence[File], prefer: str, *, width: int | None, height: int | None, legacy: bool) -> str | None:
+    """The `resolution` to ask Mux for when no file can be used, or None: Mux would refuse, or has failed already.
+
+    `width` and `height` are those of the asset. `highest` where it is good enough, also for "1080p": it serves every platform
+    and costs no extra encoding. Files of the legacy kind belong to somebody, and are not deleted to make room for ours.
+    """
+    names = {each.name for each in files if each.is_video}
+    if legacy or "highest.mp4" in names or any(each.is_video and each.status == "errored" for each in files):
+        return None
+    small = bool(width and height and min(width, height) <= 1080 and max(width, height) <= 1920)
+    if not names:
+        return "highest" if prefer == "highest" or small else "1080p"
+    # Only files that were skipped are left: too large for the asset. `highest` is excluded by them.
+    largest = min(width, height) if width and height else 0
+    if prefer != "highest":
+        largest = min(largest, 1080)
+    fitting = [name for name, size in NAMES_BY_SIZE.items() if _RESOLUTION.fullmatch(name) and size <= largest]
+    return next((name.removesuffix(".mp4") for name in fitting if name not in names), None)

@@ -29,9 +29,9 @@ class Signer:
         self._key_id = key_id
         self._key = _load(private_key)
 
-    def token(self, playback_id: str) -> str:
-        """A secret: goes into a URL's query and nowhere else."""
-        expires_at = int(self._runtime.now().timestamp()) + TOKEN_SECONDS
+    def token(self, playback_id: str, *, seconds: float = TOKEN_SECONDS) -> str:
+        """A secret: goes into a URL's query and nowhere else. Good for `seconds`."""
+        expires_at = int(self._runtime.now().timestamp() + seconds) + 1
         return jwt.encode(
             {"sub": playback_id, "aud": "v", "exp": expires_at},
             self._key,
@@ -42,6 +42,14 @@ class Signer:
     def maker(self, playback_id: str) -> Callable[[], str]:
         """A function that makes a fresh token each time it is called."""
         return lambda: self.token(playback_id)
+
+
+def lives_until(token: str) -> float:
+    """When a token ends by its own words, as a Unix time; 0 when it does not say. Whether it is good is for Mux to say."""
+    try:
+        return float(jwt.decode(token, options={"verify_signature": False}).get("exp", 0))
+    except (jwt.PyJWTError, TypeError, ValueError):
+        return 0.0
 
 
 def _load(private_key: str) -> RSAPrivateKey:

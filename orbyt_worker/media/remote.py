@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
@@ -27,14 +27,14 @@ _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})")
 class RemoteSource:
     """MediaSource over one URL.
 
-    `address()` gives the URL to ask, anew for each request, because a signed one may expire between two of them; it never
-    leaves this object. `key` names the file for sharing. `redirect_allowed(host)` narrows where redirects may lead.
+    `address()` gives the URL to ask, anew for each request, because a signed one may expire between two of them. `key` names
+    the file for sharing. `redirect_allowed(host)` narrows where redirects may lead.
     """
 
     def __init__(
         self,
         client: MediaClient,
-        address: Callable[[], str],
+        address: Callable[[], str | Awaitable[str]],
         *,
         key: str,
         bytes_max: int,
@@ -54,6 +54,11 @@ class RemoteSource:
     def key(self) -> str:
         return self._key
 
+    async def address(self) -> str:
+        """Where the file is, for a request made now. May be a secret (a signature in the query)."""
+        made = self._address()
+        return made if isinstance(made, str) else await made
+
     async def describe(self) -> SourceInfo:
         """Ask for the first 4 KiB: one request tells size, version, whether ranges work, and what the file begins with.
 
@@ -63,7 +68,7 @@ class RemoteSource:
         async with self._get({"range": f"bytes=0-{HEAD_BYTES - 1}"}) as answer:
             if answer.status == 416:
                 raise self._unsatisfied(answer)
-            self._refuse(answer)
+            await self.refuse(answer)
             ranged = answer.status == 206
             size = self._ranged_size(answer) if ranged else _length(answer)
             if size == 0:
@@ -96,7 +101,7 @@ class RemoteSource:
         async with self._get(headers) as answer:
             if answer.status == 416:
                 raise Failure(ErrorCode.MEDIA_CHANGED, "the file is shorter than it was")
-            self._refuse(answer)
+            await self.refuse(answer)
             self._same_version(answer, info)
             if answer.status == 206:
                 self._exact_range(answer, info, start, end)
@@ -111,18 +116,20 @@ class RemoteSource:
                 async for piece in pieces:
                     yield piece
 
-    def _get(self, headers: dict[str, str]) -> AbstractAsyncContextManager[MediaAnswer]:
-        return self._client.request(
+    @asynccontextmanager
+    async def _get(self, headers: dict[str, str]) -> AsyncIterator[MediaAnswer]:
+        async with self._client.request(
             self._name,
             "GET",
-            self._address(),
+            await self.address(),
             headers=headers,
             redirects_max=self._redirects_max,
             redirect_allowed=self._redirect_allowed,
-        )
+        ) as answer:
+            yield answer
 
-    def _refuse(self, answer: MediaAnswer) -> None:
-        """Raise for anything but an uncompressed 200 or 206."""
+    async def refuse(self, answer: MediaAnswer) -> None:
+        """Raise for anything but an uncompressed 200 or 206. A source whose host says more than a status says it here."""
         failure = status_failure(answer)
         if failure is not None:
             raise failure
@@ -130,9 +137,7 @@ class RemoteSource:
             raise Interrupted(
                 ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"{answer.host} answered {answer.status}", http_status=answer.status
             )
-        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in {"", "identity"}:
-            raise Failure(ErrorCode.MEDIA_NOT_MEDIA, f"{answer.host} compresses the answer although asked not to")
+        _refuse_compressed(answer)
 
     def _unsatisfied(self, answer: MediaAnswer) -> Exception:
         """416 to the very first bytes: an empty file says so (RFC 9110 15.5.17), anything else is an odd server."""
@@ -174,6 +179,30 @@ class RemoteSource:
             length = _length(answer)
             if length is not None and length != info.size_bytes:
                 raise Failure(ErrorCode.MEDIA_CHANGED, f"the file has {length} bytes now, it had {info.size_bytes}")
+
+
+async def read_document(client: MediaClient, url: str, bytes_max: int) -> bytes:
+    """All of a small file that is no media (captions). Raises Failure(media_…) or Interrupted."""
+    async with client.request("media.document", "GET", url) as answer:
+        failure = status_failure(answer)
+        if failure is not None:
+            raise failure
+        if answer.status != 200:
+            raise Interrupted(
+                ErrorCode.MEDIA_SOURCE_UNAVAILABLE, f"{answer.host} answered {answer.status}", http_status=answer.status
+            )
+        _refuse_compressed(answer)
+        body = await answer.body(bytes_max + 1)
+    if len(body) > bytes_max:
+        raise Failure(ErrorCode.MEDIA_TOO_LARGE, f"more than {bytes_max} bytes")
+    if not body:
+        raise Failure(ErrorCode.MEDIA_EMPTY, "the file has 0 bytes")
+    return body
+
+
+def _refuse_compressed(answer: MediaAnswer) -> None:
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise Failure(ErrorCode.MEDIA_NOT_MEDIA, f"{answer.host} compresses the answer although asked not to")
 
 
 async def _window(answer: MediaAnswer, skip: int, length: int | None, bytes_max: int) -> AsyncGenerator[bytes, None]:

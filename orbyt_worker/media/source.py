@@ -6,10 +6,10 @@ direct reader behave alike.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
@@ -30,6 +30,7 @@ BACKOFF_SECONDS_MAX = 8.0
 WAIT_SECONDS_MAX = 30.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("orbyt.media")
+T = TypeVar("T")
 
 
 class Interrupted(Exception):
@@ -55,6 +56,8 @@ class SourceInfo:
     """What a source says before its bytes are moved. `size_bytes` None: only the end of the transfer will tell.
 
     `ranges`: a part can be asked for. `head` is the beginning of the file (up to 4 KiB), read along the way.
+    `guess_bytes`: about how large a file of unknown size will be, so that room for it can be kept. `duration_seconds`: if
+    the source knows.
     """
 
     size_bytes: int | None
@@ -63,6 +66,8 @@ class SourceInfo:
     last_modified: str | None
     ranges: bool
     head: bytes = field(default=b"", repr=False)
+    guess_bytes: int | None = None
+    duration_seconds: float | None = None
 
     @property
     def version(self) -> str | None:
@@ -72,8 +77,8 @@ class SourceInfo:
         return None if self.last_modified is None else f"last-modified:{self.last_modified}"
 
 
-class MediaSource(Protocol):
-    """One file somewhere. Implementations: remote.py (https), mux.py (through remote.py)."""
+class Source(Protocol):
+    """One file somewhere."""
 
     @property
     def key(self) -> str:
@@ -84,6 +89,10 @@ class MediaSource(Protocol):
         """Ask the source about the file. Raises Failure or Interrupted."""
         ...
 
+
+class MediaSource(Source, Protocol):
+    """A file that can be fetched. Implementations: remote.py (https), mux.py (through remote.py)."""
+
     def open(self, info: SourceInfo, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Bytes [start, end) of the version `info` describes, in pieces of at most 256 KiB, in one request.
 
@@ -93,7 +102,47 @@ class MediaSource(Protocol):
         ...
 
 
-async def describe(source: MediaSource, runtime: Runtime) -> SourceInfo:
+class Workspace(Protocol):
+    """An empty file that is filled in any order. Both calls block: they are for a thread."""
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Put `data` at `offset`, taking room as needed. Raises Failure(spool_full | media_too_large) or OSError."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """What was written there, fewer bytes only at the end of the file. Raises OSError."""
+        ...
+
+
+class Workfile(Workspace, Protocol):
+    """A workspace in the spool."""
+
+    async def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """`call` in a thread of its own. The file stays open until it returns, also when nobody waits any more."""
+        ...
+
+
+@runtime_checkable
+class BuiltSource(Source, Protocol):
+    """A file that does not exist anywhere before it is put together here: nothing of it can be read before all of it.
+
+    Implementation: remux.py.
+    """
+
+    async def sample(self, info: SourceInfo, fetched: Callable[[int], None]) -> bytes:
+        """A small file of the same kind, made of the first seconds: to be looked at before the whole is built. Raises
+        Failure."""
+        ...
+
+    async def build(self, info: SourceInfo, file: Workfile, fetched: Callable[[int], None]) -> int:
+        """Fill `file` with the version `info` describes and give its size. The same version gives the same bytes.
+
+        `fetched(n)` is told the bytes that came over the network. Raises Failure.
+        """
+        ...
+
+
+async def describe(source: Source, runtime: Runtime) -> SourceInfo:
     """`source.describe()`, once more after a short break if the first answer was a hiccup. Raises Failure."""
     try:
         return await source.describe()

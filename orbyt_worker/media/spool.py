@@ -3,6 +3,9 @@
 Memory: one block per download and one per reader, whatever the size of the file. Disk: the whole file is reserved before
 its first byte, out of `bytes_max`; a download that finds no room waits its turn, oldest first. A finished file is kept for
 a grace time after its last reader, so that the next job of the same post finds it, unless its room is needed.
+
+A file that has to be put together first (`BuiltSource`) is built in the spool, in a thread of its own and out of the same
+room; its readers wait for the end.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ import structlog
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
-from orbyt_worker.media.source import PIECE_BYTES_MAX, MediaSource, SourceInfo, read_range
+from orbyt_worker.media.source import PIECE_BYTES_MAX, BuiltSource, MediaSource, SourceInfo, read_range
 from orbyt_worker.media.spool_dir import SpoolDirectory
 from orbyt_worker.runtime import Runtime
 
 BLOCK_BYTES = 1024 * 1024
 DISK_THREADS_MAX = 4
+# A build waits for the network most of the time, and holds its thread meanwhile: not one of those that serve readers.
+BUILDS_MAX = 4
 GRACE_SECONDS = 120.0
 ROOM_WAIT_SECONDS_MAX = 120.0
 # A file of unknown size takes room in steps, and never waits for it: it would hold what others wait for.
@@ -148,6 +153,7 @@ class Spool:
         self._queue: deque[object] = deque()
         self._freed = asyncio.Event()
         self._threads = ThreadPoolExecutor(DISK_THREADS_MAX, thread_name_prefix="orbyt-spool")
+        self._builders = ThreadPoolExecutor(BUILDS_MAX, thread_name_prefix="orbyt-build")
 
     @property
     def used_bytes(self) -> int:
@@ -168,6 +174,7 @@ class Spool:
             entry.announce()
             self._drop(entry)
         # All at once is fine: what still runs in a thread has its file closed when it returns.
+        await asyncio.get_running_loop().run_in_executor(None, self._builders.shutdown)
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
         self._directory.close()
 
@@ -176,7 +183,7 @@ class Spool:
         return info.size_bytes is None or info.size_bytes <= self._bytes_max
 
     @asynccontextmanager
-    async def follow(self, source: MediaSource, info: SourceInfo) -> AsyncIterator[SpoolFile]:
+    async def follow(self, source: MediaSource | BuiltSource, info: SourceInfo) -> AsyncIterator[SpoolFile]:
         """Join the download of this version of the file, or begin it. Returns at once; reads wait for their bytes."""
         key = (source.key, info.size_bytes, info.version)
         entry = self._entries.pop(key, None)
@@ -232,11 +239,12 @@ class Spool:
         entry.reserved_bytes = 0
         self._freed.set()
 
-    async def disk(self, entry: _Entry, call: Callable[..., T], *arguments: Any) -> T:
+    async def disk(self, entry: _Entry, call: Callable[..., T], *arguments: Any, building: bool = False) -> T:
         """A blocking call in a thread. It runs to its end even if nobody waits any more, and holds the file open till then:
         a write into a descriptor that was closed and given to another file would damage that one."""
         entry.disk_calls += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        threads = self._builders if building else self._threads
+        future = asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
 
         def returned(done: asyncio.Future[T]) -> None:
             entry.disk_calls -= 1
@@ -247,23 +255,17 @@ class Spool:
         future.add_done_callback(returned)
         return await asyncio.shield(future)
 
-    async def _download(self, entry: _Entry, source: MediaSource, info: SourceInfo) -> None:
+    async def _download(self, entry: _Entry, source: MediaSource | BuiltSource, info: SourceInfo) -> None:
         """Fill the file. Never raises but for cancellation: what goes wrong is for the readers."""
         started = self._runtime.monotonic()
+        guess = min(info.guess_bytes or GROWTH_BYTES, self._bytes_max)
         try:
-            await self._reserve(entry, GROWTH_BYTES if info.size_bytes is None else info.size_bytes)
+            await self._reserve(entry, guess if info.size_bytes is None else info.size_bytes)
             await self._create(entry)
-            async with aclosing(read_range(source, info, 0, info.size_bytes, self._runtime)) as pieces:
-                async for piece in pieces:
-                    if entry.available + len(piece) > entry.reserved_bytes:
-                        self._grow(entry)
-                    entry.tail += piece
-                    entry.announce()
-                    if self._on_bytes is not None:
-                        self._on_bytes(len(piece))
-                    if len(entry.tail) >= BLOCK_BYTES:
-                        await self._flush(entry)
-            await self._flush(entry)
+            if isinstance(source, BuiltSource):
+                entry.written = await source.build(info, _Workfile(self, entry), self._count)
+            else:
+                await self._follow_source(entry, source, info)
             if entry.written == 0:
                 raise Failure(ErrorCode.MEDIA_EMPTY, "the file has 0 bytes")
             self._shrink(entry)
@@ -281,6 +283,22 @@ class Spool:
             entry.announce()
             if entry.failure is not None and entry.readers == 0:
                 self._drop(entry)
+
+    async def _follow_source(self, entry: _Entry, source: MediaSource, info: SourceInfo) -> None:
+        async with aclosing(read_range(source, info, 0, info.size_bytes, self._runtime)) as pieces:
+            async for piece in pieces:
+                if entry.available + len(piece) > entry.reserved_bytes:
+                    self.grow(entry)
+                entry.tail += piece
+                entry.announce()
+                self._count(len(piece))
+                if len(entry.tail) >= BLOCK_BYTES:
+                    await self._flush(entry)
+        await self._flush(entry)
+
+    def _count(self, fetched_bytes: int) -> None:
+        if self._on_bytes is not None:
+            self._on_bytes(fetched_bytes)
 
     async def _create(self, entry: _Entry) -> None:
         entry.disk_calls += 1
@@ -333,7 +351,8 @@ class Spool:
         self._used_bytes += size_bytes
         entry.reserved_bytes += size_bytes
 
-    def _grow(self, entry: _Entry) -> None:
+    def grow(self, entry: _Entry) -> None:
+        """Take the next step of room for a file of unknown size. Raises Failure(spool_full | media_too_large)."""
         if entry.reserved_bytes + GROWTH_BYTES > self._bytes_max:
             raise Failure(
                 ErrorCode.MEDIA_TOO_LARGE, "the source does not say its size, and it does not fit into the spool"
@@ -347,3 +366,31 @@ class Spool:
         entry.reserved_bytes -= spare
         self._used_bytes -= spare
         self._freed.set()
+
+
+class _Workfile:
+    """`Workfile` over a file of the spool. Room is kept count of in the event loop, everything else happens in the thread."""
+
+    def __init__(self, spool: Spool, entry: _Entry) -> None:
+        self._spool = spool
+        self._entry = entry
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await self._spool.disk(self._entry, call, *arguments, building=True)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        while offset + len(data) > self._entry.reserved_bytes:
+            asyncio.run_coroutine_threadsafe(self._grow(), self._loop).result()
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._entry.fd, view, offset)
+            view, offset = view[done:], offset + done
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._entry.fd, length, offset)
+
+    async def _grow(self) -> None:
+        if self._entry.dropped:
+            raise Failure(ErrorCode.MEDIA_SOURCE_UNAVAILABLE, "nobody waits for the file any more")
+        self._spool.grow(self._entry)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orbyt_worker.platforms.base import Platform
+from orbyt_worker.platforms.facebook import Facebook
+from orbyt_worker.platforms.instagram import Instagram
 from orbyt_worker.platforms.youtube import YouTube
 from orbyt_worker.settings import Settings
 
@@ -17,10 +19,15 @@ def platforms(settings: Settings) -> Mapping[str, Platform]:
     """Every platform by name, set up for this worker."""
     call_timeout_seconds = min(VISIBLE_CALL_SECONDS_MAX, settings.lease_seconds * VISIBLE_CALL_SHARE_OF_LEASE)
     listed: tuple[Platform, ...] = (
+        Facebook(prepare_lead_seconds=settings.prepare_lead_seconds, call_timeout_seconds=call_timeout_seconds),
+        Instagram(prepare_lead_seconds=settings.prepare_lead_seconds, call_timeout_seconds=call_timeout_seconds),
         YouTube(
             finish_lead_seconds=settings.youtube_finish_lead_seconds,
             prepare_lead_seconds=settings.prepare_lead_seconds,
             call_timeout_seconds=call_timeout_seconds,
+            uploads_per_day=settings.youtube_uploads_per_day,
+            units_per_day=settings.youtube_units_per_day,
+            google_project=settings.google_project,
         ),
     )
     return {platform.rules.platform: platform for platform in listed}

@@ -11,9 +11,7 @@ Every write names (job, attempt). If the database answers "stale", somebody else
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,14 +27,18 @@ from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.health import Health
 from orbyt_worker.logs import Redactor
-from orbyt_worker.media.relay import MediaNotReady, MediaRelay
+from orbyt_worker.media.relay import MediaRelay
 from orbyt_worker.model import Job, MediaFacts, Phase, Snooze, Stage
-from orbyt_worker.platforms.base import Http, MediaReader, Platform, Step, StepContext, Truth
+from orbyt_worker.platforms.base import Http, Platform, Step, StepContext, Truth, Usage
 from orbyt_worker.publishing import retry
-from orbyt_worker.publishing.journal import INSPECT, Journal, Stale
+from orbyt_worker.publishing.deadline import deadline
+from orbyt_worker.publishing.journal import INSPECT, Journal, Stale, owned
 from orbyt_worker.publishing.lease import GuardedHttp, Lease
+from orbyt_worker.publishing.limits import Limits, Pause
+from orbyt_worker.publishing.media import AttemptMedia
 from orbyt_worker.publishing.progress import Progress
-from orbyt_worker.publishing.quota import LedgerQuota, buckets
+from orbyt_worker.publishing.quota import LedgerQuota
+from orbyt_worker.publishing.side import run_side
 from orbyt_worker.publishing.tokens import Tokens
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
@@ -91,7 +93,7 @@ class Executor:
         self.settings = settings
         self.runtime = runtime
         self.health = health
-        self.quota = LedgerQuota(queries, runtime, buckets(settings))
+        self.limits = Limits(queries, platforms, runtime)
 
     async def execute(self, claim: Claim) -> None:
         """Run one attempt to its end: published, put back, held or failed. Raises only CancelledError (shutdown)."""
@@ -176,14 +178,12 @@ class Executor:
             await self.tokens.mark_needs_reauth(job.account.account_id, attempt.grant_version, str(failure.code))
         if entry.outage:
             await self.queries.report_outage(platform, job.account.account_id)
-        if entry.scope is not Scope.NONE and decision.action is retry.Action.RETRY:
-            # A limit of the whole app is, for the claim, a pause of its platform.
-            scope, key = (
-                ("account", str(job.account.account_id)) if entry.scope is Scope.ACCOUNT else ("platform", platform)
-            )
-            await self.queries.set_throttle(
-                scope, key, seconds=decision.seconds, code=str(failure.code), phase=job.phase
-            )
+        if entry.scope is not Scope.NONE and decision.seconds > 0:
+            phase = self.limits.stops(job, decision)
+            for scope, key in self.limits.whom(job, entry.scope):
+                await self.queries.set_throttle(
+                    scope, key, seconds=decision.seconds, code=str(failure.code), phase=phase
+                )
         if decision.action is retry.Action.RETRY:
             await self._answered(
                 self.queries.put_back(
@@ -230,13 +230,21 @@ class Attempt:
         self._token: str | None = None
         # Of the grant the platform was last asked with: only that one can have been refused.
         self.grant_version: int | None = None
-        self._stack = contextlib.AsyncExitStack()
-        self._readers: list[MediaReader] = []
+        self.quota = LedgerQuota(executor.queries, self.runtime, platform.buckets, self.job)
+        self.media = AttemptMedia(
+            executor.media,
+            self.job,
+            platform.media_spec(self.job.post, self.job.account),
+            executor.redactor,
+            self._note_hosted,
+        )
+        # What an answer said about limits: nothing more is sent in this attempt.
+        self._pause: Pause | None = None
 
     # The life ----------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        async with self._stack:
+        async with self.media:
             open_publish = self.journal.open_publish()
             if open_publish is not None:
                 await self._reconcile(*open_publish)
@@ -244,12 +252,14 @@ class Attempt:
                 self._refuse(self.platform.check(self.job.post, []))
                 self._not_too_late()
                 await self._inspect()
-            plan = self.platform.plan(self.job.post)
-            for step in plan:
+            for step in self.plan():
                 if not self.journal.done(step.name):
                     await self._in_its_time_and_lane(step)
                     await self._run(step)
             await self.succeed()
+
+    def plan(self) -> tuple[Step, ...]:
+        return self.platform.plan(self.job.post, self.job.account)
 
     def _refuse(self, problems: Sequence[Any]) -> None:
         for problem in problems:
@@ -264,16 +274,10 @@ class Attempt:
         recorded = self.journal.results.get(INSPECT) if self.journal.done(INSPECT) else None
         if recorded is None:
             await self.progress.report(Stage.PREPARING, 0.0)
-            async with _deadline(INSPECT_TIMEOUT_SECONDS):
-                facts = [await self._facts_of(item) for item in self.job.post.media]
+            async with deadline(INSPECT_TIMEOUT_SECONDS):
+                facts = await self.media.inspect()
             self._refuse(self.platform.check(self.job.post, facts))
             await self.journal.save(INSPECT, {"media": [asdict(each) for each in facts]}, done=True)
-
-    async def _facts_of(self, item: Any) -> MediaFacts:
-        try:
-            return await self.executor.media.facts(item, prefer=self.platform.rules.prefer_rendition)
-        except MediaNotReady as waiting:
-            raise Snooze(waiting.seconds, stage=Stage.PREPARING, code=waiting.code, detail=waiting.detail) from None
 
     @property
     def facts(self) -> list[MediaFacts]:
@@ -281,6 +285,8 @@ class Attempt:
 
     async def _in_its_time_and_lane(self, step: Step) -> None:
         """Put the job back if the step's time has not come, or if it belongs to another lane."""
+        if self._pause is not None and not step.side:
+            raise Snooze(self._pause.seconds, stage=Stage.WAITING, code=ErrorCode.PLATFORM_RATE_LIMITED)
         starts_in = 0.0
         if step.lead_seconds is not None:
             starts_at = self.job.post.publish_at - timedelta(seconds=step.lead_seconds)
@@ -294,13 +300,15 @@ class Attempt:
     async def _run(self, step: Step) -> None:
         await self.progress.report(step.stage, 0.0)
         if step.needs_media:
-            await self._open_media(part=step.visible)
+            await self.media.open(self.facts, part=step.visible)
         started = self.runtime.monotonic()
         if step.visible:
             await self._run_visible(step)
+        elif step.side:
+            await run_side(self, step)
         else:
-            async with _deadline(step.timeout_seconds):
-                result = await step.run(self._context(step, self.executor.http))
+            async with deadline(step.timeout_seconds):
+                result = await step.run(self.context(step, self.executor.http))
             await self.journal.save(step.name, result, done=True)
         self.executor.health.stage_seconds(
             self.job.account.platform, step.stage.value, self.runtime.monotonic() - started
@@ -328,8 +336,8 @@ class Attempt:
             raise _PutBack(LOOK_AGAIN_SECONDS, Phase.PUBLISH, Stage.PUBLISHING)
         guarded = GuardedHttp(self.executor.http, self.executor.lease, self.executor.renew_lease)
         try:
-            async with _deadline(step.timeout_seconds):
-                result = await step.run(self._context(step, guarded))
+            async with deadline(step.timeout_seconds):
+                result = await step.run(self.context(step, guarded))
         except Failure as failure:
             log.warning("publish.unclear", step=step.name, code=str(failure.code), http_status=failure.http_status)
             answered = failure.http_status is not None and failure.http_status < 500
@@ -340,7 +348,11 @@ class Attempt:
                 # No answer, or one that says nothing: let the dust settle. The next attempt looks before anything else.
                 raise
             # The platform refused. Its word is checked against its own state before it is believed.
-            await self._reconcile(step.name, begun_at)
+            try:
+                await self._reconcile(step.name, begun_at)
+            except Failure as found:
+                # The same word: the answer itself also said how long to wait.
+                raise (failure if found.code is failure.code else found) from None
             if not self.journal.done(step.name):
                 raise
         else:
@@ -348,17 +360,18 @@ class Attempt:
 
     async def _reconcile(self, step_name: str, begun_at: datetime) -> None:
         """An earlier visible call has no recorded answer. Read-only: what does the platform say?"""
-        step = next((each for each in self.platform.plan(self.job.post) if each.name == step_name), None)
+        step = next((each for each in self.plan() if each.name == step_name), None)
         if step is None:
             raise Failure(ErrorCode.OUTCOME_UNKNOWN, f"step {step_name} is not in the plan any more")
-        async with _deadline(RECONCILE_TIMEOUT_SECONDS):
-            found = await self.platform.reconcile(self._context(step, self.executor.http, begun_at=begun_at))
+        async with deadline(RECONCILE_TIMEOUT_SECONDS):
+            found = await self.platform.reconcile(self.context(step, self.executor.http, begun_at=begun_at))
         log.info("publish.reconciled", step=step_name, truth=found.truth.value)
         if found.truth is Truth.PUBLISHED and found.result is not None:
             result = {
                 "platform_post_id": found.result.platform_post_id,
                 "permalink": found.result.permalink,
                 "adopted": True,
+                **({"code": found.code} if found.code is not None else {}),
             }
             await self.journal.confirm(step_name, result)
         elif found.truth is Truth.NOT_PUBLISHED:
@@ -402,7 +415,9 @@ class Attempt:
 
     # What a step is given ----------------------------------------------------------------------------------------------
 
-    def _context(self, step: Step, http: Http, *, begun_at: datetime | None = None) -> StepContext:
+    def context(self, step: Step, http: Http, *, begun_at: datetime | None = None) -> StepContext:
+        """Everything `step` may touch."""
+
         async def save(result: Mapping[str, Any], *, secret: Mapping[str, Any] | None = None) -> None:
             await self.journal.save(step.name, result, secret=secret)
 
@@ -413,20 +428,30 @@ class Attempt:
             job=self.job,
             runtime=self.runtime,
             http=http,
-            media=self._readers,
+            media=self.media.readers,
             facts=self.facts,
             journal=self.journal.results,
-            quota=self.executor.quota,
+            quota=self.quota,
             access_token=self._access_token,
             save=save,
             forget=forget,
             progress=self.progress.report,
             now=self.now,
+            address=lambda index: self.media.address(self.facts, index),
+            cover_address=self.media.cover_address,
+            cover=self.media.cover,
+            document=self.media.document,
+            usage=self._usage,
             config=self.executor.settings,
             begun_at=begun_at,
         )
 
-    async def _access_token(self, *, fresh: bool = False) -> str:
+    async def _access_token(self, *, fresh: bool = False, kind: str | None = None) -> str:
+        if kind is not None:
+            other = await self.executor.tokens.other_token(self.job.account.account_id, kind)
+            if other is not None:
+                self.grant_version = other.grant_version
+                return other.value
         rejected = self._token if fresh else None
         token = await self.executor.tokens.access_token(
             self.job.account.account_id, self.job.account.platform, rejected=rejected
@@ -434,33 +459,15 @@ class Attempt:
         self._token, self.grant_version = token.value, token.grant_version
         return token.value
 
-    async def _open_media(self, *, part: bool) -> None:
-        """`part`: the visible step needs at most the end of a file, and must not wait for all that comes before it."""
-        if self._readers:
-            return
-        for item, facts in zip(self.job.post.media, self.facts, strict=False):
-            try:
-                reader = await self._stack.enter_async_context(
-                    self.executor.media.open(item, prefer=self.platform.rules.prefer_rendition, expect=facts, part=part)
-                )
-            except MediaNotReady as waiting:
-                raise Snooze(waiting.seconds, stage=Stage.PREPARING, code=waiting.code, detail=waiting.detail) from None
-            self._readers.append(reader)
+    async def _usage(self, usages: Sequence[Usage]) -> None:
+        self._pause = await self.executor.limits.seen(self.job, usages) or self._pause
+
+    async def _note_hosted(self, path: str) -> None:
+        owned(await self.executor.queries.note_hosted(self.job, path))
 
     async def _write_progress(self, stage: Stage, percent: int) -> None:
-        if await self.executor.queries.set_progress(self.job, stage, percent) == "stale":
-            raise Stale
+        owned(await self.executor.queries.set_progress(self.job, stage, percent))
 
     def now(self) -> datetime:
         """Database time: that of the claim, plus what has passed here since."""
         return self.job.claimed_at + timedelta(seconds=self.runtime.monotonic() - self._claimed_at_monotonic)
-
-
-@contextlib.asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
-    """The last resort against a step that hangs inside a living worker."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise Failure(ErrorCode.STEP_TIMEOUT, f"after {seconds:.0f} s") from None

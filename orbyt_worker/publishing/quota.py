@@ -3,56 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from orbyt_worker.db.queries import Queries
-from orbyt_worker.model import Snooze, Stage
+from orbyt_worker.model import Job, Snooze, Stage
+from orbyt_worker.platforms.base import Bucket, Window
 from orbyt_worker.runtime import Runtime
-from orbyt_worker.settings import Settings
 
 # After a reset the waiting jobs come back spread over this time: the reset itself is not exact to the second
 # (source: YouTube Data API, "Quota Calculator"), and a crowd at midnight helps nobody.
 SPREAD_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    key: str
-    units_max: int
-    exhausted_code: str
-
-
-def buckets(settings: Settings) -> Mapping[str, Bucket]:
-    """The buckets a platform may name. Numbers are settings, since projects differ."""
-    project = settings.google_project
-    return {
-        "youtube_uploads": Bucket(project, settings.youtube_uploads_per_day, "youtube_uploads_per_day_exhausted"),
-        "youtube_units": Bucket(project, settings.youtube_units_per_day, "youtube_quota_exhausted"),
-    }
+# In a rolling window single units come back, for single jobs.
+ROLLING_SPREAD_SECONDS = 30.0
 
 
 class LedgerQuota:
-    """`platforms.base.Quota` over the ledger. Exhausted means: wait for the reset, no attempt spent, and say until when."""
+    """`platforms.base.Quota` of one job. Exhausted means: wait for the units to come back, no attempt spent, and say until when."""
 
-    def __init__(self, queries: Queries, runtime: Runtime, known: Mapping[str, Bucket]) -> None:
+    def __init__(self, queries: Queries, runtime: Runtime, buckets: Mapping[str, Bucket], job: Job) -> None:
         self._queries = queries
         self._runtime = runtime
-        self._known = known
+        self._buckets = buckets
+        self._job = job
 
-    async def reserve(self, bucket: str, units: int = 1) -> None:
-        what = self._known[bucket]
-        granted, reset_in_seconds = await self._queries.reserve_quota(
-            bucket, what.key, units=units, units_max=what.units_max
-        )
+    async def reserve(self, bucket: str, units: int = 1, *, once: str | None = None) -> None:
+        what, key = self._buckets[bucket], self._key(bucket)
+        if what.window is Window.PACIFIC_DAY:
+            granted, seconds = await self._queries.reserve_quota(bucket, key, units=units, units_max=what.units_max)
+        else:
+            use = f"{self._job.job_id}/{once or self._runtime.new_id()}"
+            granted, seconds = await self._queries.reserve_rolling_quota(
+                bucket, key, once=use, units=units, units_max=what.units_max
+            )
         if not granted:
-            raise self._until_reset(what.exhausted_code, reset_in_seconds)
+            raise self._until(what, what.exhausted_code, seconds)
 
     async def exhausted(self, bucket: str, code: str) -> Snooze:
-        what = self._known[bucket]
-        reset_in_seconds = await self._queries.close_quota(bucket, what.key, units_max=what.units_max)
-        return self._until_reset(code, reset_in_seconds)
+        what, key = self._buckets[bucket], self._key(bucket)
+        if what.window is Window.PACIFIC_DAY:
+            seconds = await self._queries.close_quota(bucket, key, units_max=what.units_max)
+        else:
+            seconds = await self._queries.close_rolling_quota(bucket, key, units_max=what.units_max)
+        return self._until(what, code, seconds)
 
-    def _until_reset(self, code: str, reset_in_seconds: float) -> Snooze:
-        return Snooze(
-            reset_in_seconds + self._runtime.random.uniform(5.0, SPREAD_SECONDS), stage=Stage.WAITING, code=code
-        )
+    def _key(self, bucket: str) -> str:
+        return self._buckets[bucket].key or str(self._job.account.account_id)
+
+    def _until(self, what: Bucket, code: str, seconds: float) -> Snooze:
+        spread = SPREAD_SECONDS if what.window is Window.PACIFIC_DAY else ROLLING_SPREAD_SECONDS
+        return Snooze(seconds + self._runtime.random.uniform(5.0, spread), stage=Stage.WAITING, code=code)

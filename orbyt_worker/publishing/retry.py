@@ -25,7 +25,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`seconds` is the wait before the next try; `counts` whether it adds to the failures of the job."""
+    """`seconds` is the wait before the next try, and how long the code's scope pauses; of a held job only the latter.
+
+    `counts`: whether it adds to the failures of the job.
+    """
 
     action: Action
     seconds: float = 0.0
@@ -37,7 +40,7 @@ def decide(
 ) -> Decision:
     """`failures`: counted failures before this one. `attempt`: how often the job was taken up, for the pace of free waits."""
     if entry.holds:
-        return Decision(Action.HOLD)
+        return Decision(Action.HOLD, seconds=entry.pause_seconds)
     if entry.retry.mode is RetryMode.NEVER:
         return Decision(Action.FAIL)
     counts = entry.counts_as_attempt

@@ -19,7 +19,7 @@ from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.health import Health
 from orbyt_worker.logs import Redactor
-from orbyt_worker.platforms.base import Http, Platform, TokenGrant
+from orbyt_worker.platforms.base import LOGINS, Credentials, Http, Platform, TokenGrant
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
 
@@ -51,9 +51,12 @@ class AccessToken:
 @dataclass(frozen=True, slots=True)
 class _Opened:
     version: int
-    access_token: str | None
+    credentials: Credentials
     expires_in_seconds: float | None
-    refresh_token: str | None
+
+    @property
+    def access_token(self) -> str | None:
+        return self.credentials.access_token
 
 
 class Tokens:
@@ -111,6 +114,16 @@ class Tokens:
                 )
             await self._runtime.sleep(BUSY_LOOK_SECONDS)
 
+    async def other_token(self, account_id: UUID, kind: str) -> AccessToken | None:
+        """Another token of the account's grant (`user_token`), or None. It is not refreshed by itself: it follows the grant."""
+        opened = await self._open(account_id)
+        value = opened.credentials.more.get(kind)
+        return None if value is None else AccessToken(value, opened.version)
+
+    def renewable_logins(self) -> list[str]:
+        """Logins whose grants a refresh can do anything for."""
+        return [login for login in LOGINS if any(each.renews(login) for each in self._platforms.values())]
+
     async def refresh_now(self, account_id: UUID, platform: str) -> None:
         """For upkeep: refresh once if nobody else does. Failures are recorded; the account's state follows from them."""
         await self._refresh(account_id, platform, await self._open(account_id))
@@ -135,17 +148,15 @@ class Tokens:
             raise Failure(
                 ErrorCode.ACCOUNT_DISCONNECTED if grant.status == "disconnected" else ErrorCode.ACCOUNT_NEEDS_REAUTH
             )
+        plain = {kind: self._plain(account_id, secret) for kind, secret in grant.secrets.items()}
         access = grant.secrets.get(ACCESS)
         return _Opened(
             version=grant.version,
-            access_token=self._plain(account_id, access),
+            credentials=Credentials(grant.login, plain.pop(ACCESS, None), plain.pop(REFRESH, None), plain),
             expires_in_seconds=access.expires_in_seconds if access else None,
-            refresh_token=self._plain(account_id, grant.secrets.get(REFRESH)),
         )
 
-    def _plain(self, account_id: UUID, secret: SealedSecret | None) -> str | None:
-        if secret is None:
-            return None
+    def _plain(self, account_id: UUID, secret: SealedSecret) -> str:
         plain = self._keyring.open(secret.sealed, owner_id=account_id, kind=secret.kind, key_id=secret.key_id).decode()
         self._redactor.register(plain)
         return plain
@@ -155,6 +166,7 @@ class Tokens:
         for kind, value, expires in (
             (ACCESS, granted.access_token, granted.expires_in_seconds),
             (REFRESH, granted.refresh_token, None),
+            *((kind, value, expires) for kind, (value, expires) in granted.more.items()),
         ):
             # Never overwrite a stored secret with nothing: what is not named stays.
             if value:
@@ -165,10 +177,12 @@ class Tokens:
 
     async def _refresh(self, account_id: UUID, platform: str, opened: _Opened) -> tuple[str, str | None]:
         """(answer of the database, new token). The token is None when somebody else is at it or was faster."""
-        if opened.refresh_token is None:
+        held = opened.credentials
+        nothing = held.refresh_token is None and held.access_token is None
+        if nothing or not self._platforms[platform].renews(held.login):
             # Nothing to refresh with: only the user can mend that, and the account has to say so.
             await self.mark_needs_reauth(account_id, opened.version, ErrorCode.ACCOUNT_NEEDS_REAUTH)
-            raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "no refresh token")
+            raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "nothing to refresh with")
         lease_id = self._runtime.new_id()
         answer = await self._queries.begin_refresh(
             account_id,
@@ -180,7 +194,7 @@ class Tokens:
         if answer != "ok":
             return answer, None
         try:
-            granted = await self._platforms[platform].refresh(self._http, self._settings, opened.refresh_token)
+            granted = await self._platforms[platform].refresh(self._http, self._settings, held)
         except Failure as failure:
             self._health.token_refreshed(platform, str(failure.code))
             log.warning("token.refresh_failed", account_id=str(account_id), platform=platform, code=str(failure.code))

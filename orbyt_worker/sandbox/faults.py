@@ -23,6 +23,17 @@ youtube.upload.* routes (sessions)
     new_location        the 308 answer carries a new session address; the old one is dead
     finalise_later      the last byte is stored, the video appears `seconds` later; until then 308 with the full range
 
+Meta routes (facebook.*, instagram.*, meta.*)
+    meta_error          Graph's envelope with `code`, `subcode`, `transient`, `message`, `status` (400 unless given) and `headers`;
+                        `process`: the request is processed and stored first, as with 4/2207051 and the post live
+    drop_during         meta.rupload only: cut the connection after `bytes` of the body; what came stays stored
+    throttle            the answer of a limit: `code` 4, 17, 32, 613, 80001 or 80002, the usage header at 100 and `minutes` to wait
+
+facebook.video.finished (consumed when a video, reel or video story is finished; several kinds may apply)
+    phase_error         processing (or the phase named in `reason`: processing, publishing) ends with `code` and `message`
+    publish_delay       it is published `seconds` later than usual
+    status_lag          it is published in time, but for `seconds` the status object still says in_progress
+
 youtube.video.created (consumed when a video comes into being; several kinds may apply to one video)
     video_outcome       `outcome` (processed, failed, rejected, terminated, deleted, vanished, stuck) with `reason`, after `seconds`
     privacy_differs     the video gets `privacy` instead of what was asked for
@@ -52,16 +63,21 @@ SessionKind = Literal[
     "drop_during", "partial_accept", "expire_session", "fail_session", "new_location", "finalise_later"
 ]
 VideoKind = Literal["video_outcome", "privacy_differs", "empty_items", "listing_delay"]
-FaultKind = RequestKind | GoogleKind | SessionKind | VideoKind
+MetaKind = Literal["meta_error", "throttle"]
+MetaVideoKind = Literal["phase_error", "publish_delay", "status_lag"]
+FaultKind = RequestKind | GoogleKind | SessionKind | VideoKind | MetaKind | MetaVideoKind
 Outcome = Literal["processed", "failed", "rejected", "terminated", "deleted", "vanished", "stuck"]
 
 REQUEST_KINDS: frozenset[str] = frozenset(get_args(RequestKind))
 GOOGLE_KINDS: frozenset[str] = frozenset(get_args(GoogleKind))
 SESSION_KINDS: frozenset[str] = frozenset(get_args(SessionKind))
 VIDEO_KINDS: frozenset[str] = frozenset(get_args(VideoKind))
-ARRIVAL_KINDS = REQUEST_KINDS | GOOGLE_KINDS | SESSION_KINDS
+META_KINDS: frozenset[str] = frozenset(get_args(MetaKind))
+META_VIDEO_KINDS: frozenset[str] = frozenset(get_args(MetaVideoKind))
+ARRIVAL_KINDS = REQUEST_KINDS | GOOGLE_KINDS | SESSION_KINDS | META_KINDS
 
 VIDEO_CREATED = "youtube.video.created"
+META_VIDEO_FINISHED = "facebook.video.finished"
 SECONDS_MAX = 600.0
 
 
@@ -87,6 +103,10 @@ class Fault:
     process: bool = False
     outcome: Outcome = "processed"
     privacy: Literal["public", "unlisted", "private"] = "private"
+    code: int | None = None
+    subcode: int | None = None
+    transient: bool = False
+    minutes: int = 30
     seen: int = 0
     used: int = 0
 
@@ -128,14 +148,24 @@ class Faults:
         process: bool = False,
         outcome: Outcome = "processed",
         privacy: Literal["public", "unlisted", "private"] = "private",
+        code: int | None = None,
+        subcode: int | None = None,
+        transient: bool = False,
+        minutes: int = 30,
     ) -> int:
         """Add a rule and return its id. `after` matching requests pass first, the next `times` are struck (None: all)."""
-        if kind in SESSION_KINDS and not route.startswith("youtube.upload"):
+        if kind in SESSION_KINDS and not route.startswith(
+            ("youtube.upload", "meta.rupload") if kind == "drop_during" else "youtube.upload"
+        ):
             raise ValueError(f"{kind} is about upload sessions: its route starts with youtube.upload")
         if kind in GOOGLE_KINDS and not route.startswith(("youtube", "google")):
             raise ValueError(f"{kind} is an answer of Google: its route starts with youtube or google")
         if kind in VIDEO_KINDS and route != VIDEO_CREATED:
             raise ValueError(f"{kind} applies to the next video: its route is {VIDEO_CREATED}")
+        if kind in META_KINDS and not route.startswith(("facebook", "instagram", "meta")):
+            raise ValueError(f"{kind} is an answer of Meta: its route starts with facebook, instagram or meta")
+        if kind in META_VIDEO_KINDS and route != META_VIDEO_FINISHED:
+            raise ValueError(f"{kind} applies to the next finished video: its route is {META_VIDEO_FINISHED}")
         if (times is not None and times < 1) or after < 0 or bytes < 0:
             raise ValueError("times is at least 1; after and bytes are not negative")
         if not 0 <= seconds <= SECONDS_MAX and kind in REQUEST_KINDS:
@@ -146,7 +176,7 @@ class Faults:
             rule = Fault(
                 fault_id=self._next_id, route=route, kind=kind, times=times, after=after, method=method, path_contains=path_contains,
                 status=status, body=body, json=json, reason=reason, message=message, headers=headers or {}, seconds=seconds,
-                bytes=bytes, process=process, outcome=outcome, privacy=privacy,
+                bytes=bytes, process=process, outcome=outcome, privacy=privacy, code=code, subcode=subcode, transient=transient, minutes=minutes,
             )  # fmt: skip
             self._next_id += 1
             self._rules.append(rule)

@@ -31,7 +31,7 @@ _BLOCK_BYTES = 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _SAMPLE_RATE = 48_000
 ENCODED_SECONDS_MAX = 60.0
-_RECIPE = "3"  # part of the cache's file names: raise it when the way files are made changes
+_RECIPE = "4"  # part of the cache's file names: raise it when the way files are made changes
 
 
 @lru_cache(maxsize=8)
@@ -141,28 +141,31 @@ def video(
     audio: bool = True,
     codec: str | None = None,
     last_frame_at_seconds: float | None = None,
+    edit_lists: bool = False,
 ) -> bytes:
     """A real MP4 (H.264 where PyAV has it, else MPEG-4; AAC), cached on disk between runs.
 
     More than a minute is not encoded: the last frame then stands at the end, the rest is missing.
     `last_frame_at_seconds` puts the last frames there: a file that is 40 hours long and a few kilobytes small.
+    `edit_lists`: with an `elst` box in each track, as most tools write them and Instagram's limits forbid them.
     """
     if seconds > ENCODED_SECONDS_MAX and last_frame_at_seconds is None:
         seconds, last_frame_at_seconds = 2.0, seconds
     chosen = codec or ("libx264" if "libx264" in av.codecs_available else "mpeg4")
-    name = f"v{_RECIPE}-{chosen}-{seconds:g}s-{width}x{height}-{fps}-{int(faststart)}{int(audio)}-{last_frame_at_seconds or 0:g}.mp4"
-    path = _cache_dir() / name
+    name = f"v{_RECIPE}-{chosen}-{seconds:g}s-{width}x{height}-{fps}-{int(faststart)}{int(audio)}{int(edit_lists)}-{last_frame_at_seconds or 0:g}.mp4"
+    path = cache_dir() / name
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         try:
-            _encode(draft, seconds, width, height, fps, faststart, audio, chosen, last_frame_at_seconds)
+            _encode(draft, seconds, width, height, fps, faststart, audio, chosen, last_frame_at_seconds, edit_lists)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
     return path.read_bytes()
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
+    """Where made files are kept between runs: private to this user."""
     path = Path(tempfile.gettempdir()) / f"orbyt-sandbox-media-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     if path.is_symlink() or path.stat().st_uid != os.getuid():
@@ -180,9 +183,11 @@ def _encode(
     audio: bool,
     codec: str,
     last_frame_at_seconds: float | None,
+    edit_lists: bool,
 ) -> None:
     # 1/1000 keeps a timestamp 40 hours away inside the 32 bits that the sample table has.
     options = {"movflags": "faststart" if faststart else "0", "video_track_timescale": "1000"}
+    options["use_editlist"] = str(int(edit_lists))
     with av.open(str(path), "w", format="mp4", options=options) as output:
         stream = cast(av.video.stream.VideoStream, output.add_stream(codec, rate=fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -202,7 +207,8 @@ def _encode(
             for frame_number, samples in enumerate(_tone(seconds)):
                 tone = av.AudioFrame(format="fltp", layout="mono", samples=len(samples))
                 tone.sample_rate = _SAMPLE_RATE
-                tone.pts = frame_number * 1024
+                # One frame late: the encoder's own first packet then stands at zero, and no edit has to cut it off.
+                tone.pts = (frame_number + (not edit_lists)) * 1024
                 tone.time_base = Fraction(1, _SAMPLE_RATE)
                 tone.planes[0].update(samples.tobytes().ljust(tone.planes[0].buffer_size, b"\0"))
                 output.mux(sound.encode(tone))

@@ -150,8 +150,8 @@ class _FileResponse(Response):
         await send({"type": "http.response.body", "body": packer.flush() if packer is not None else b""})
 
 
-def serve(sandbox: Sandbox, request: Request, hosted: HostedFile) -> Response:
-    """Answer a GET or HEAD for `hosted`."""
+def serve(sandbox: Sandbox, request: Request, hosted: HostedFile, *, conditional: bool = True) -> Response:
+    """Answer a GET or HEAD for `hosted`. `conditional` False: a host that does not know If-Range."""
     behaviour, body = hosted.behaviour, hosted.body
     hosted.requests += 1
     if behaviour.redirect_to is not None:
@@ -174,7 +174,7 @@ def serve(sandbox: Sandbox, request: Request, hosted: HostedFile) -> Response:
     wanted = (
         request.headers.get("range") if behaviour.ranges and request.method == "GET" and not behaviour.gzip else None
     )
-    condition = request.headers.get("if-range")
+    condition = request.headers.get("if-range") if conditional else None
     # A weak tag never matches in If-Range (RFC 9110, 13.1.5): the whole file is sent then.
     if (
         condition is not None

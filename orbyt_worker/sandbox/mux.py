@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.routing import BaseRoute
 
-from orbyt_worker.sandbox import media_files
+from orbyt_worker.sandbox import media_files, mux_hls
 from orbyt_worker.sandbox.media_host import Behaviour, HostedFile
 from orbyt_worker.sandbox.mux_api import api_routes
+from orbyt_worker.sandbox.mux_hls import StreamKind
 from orbyt_worker.sandbox.mux_model import (
     LEGACY,
     MASTER_LIFE,
@@ -118,15 +119,17 @@ class Mux:
         playback_id: str | None = None,
         behaviour: Behaviour | None = None,
         seed: int = 0,
+        hls: StreamKind = "ts",
     ) -> AssetHandle:
         """An asset with a playback id. `renditions`: values of `resolution` (`highest`, `1080p`, …, `audio-only`), ready after so many
-        seconds of sandbox time (None: not before `finish_rendition`). `size_bytes` pads the file; `behaviour` makes its host misbehave."""
+        seconds of sandbox time (None: not before `finish_rendition`). `size_bytes` pads the file; `behaviour` makes its host misbehave,
+        also for the segments of the stream. `hls`: its kind; `fmp4` has the sound as a stream of its own."""
         now = self.sandbox.clock.now()
         with self.lock:
             asset = Asset(
                 asset_id=identifier(44), created_at=now, ready_at=after(now, asset_ready_after_seconds), errored=errored, seconds=seconds,
                 width=width, height=height, audio=audio, size_bytes=size_bytes, faststart=faststart, test=test,
-                behaviour=behaviour or Behaviour(), seed=seed,
+                behaviour=behaviour or Behaviour(), seed=seed, hls=hls,
             )  # fmt: skip
             made_id = playback_id or identifier(44)
             if self.find_playback(made_id) is not None:
@@ -142,6 +145,10 @@ class Mux:
         # Encoding takes a moment: here, in the caller's thread, and not while the server answers somebody.
         for rendition in made:
             self.file_of(asset, rendition)
+        if not any(rendition.name.endswith(".mp4") for rendition in made):
+            # Nothing but the stream is left to read.
+            for variant in self.stream_variants(asset):
+                self.stream_of(asset, variant)
         stream = f"{self.sandbox.base_url}/mux-stream/{made_id}"
         return AssetHandle(asset.asset_id, made_id, policy, stream, stream + ".m3u8")
 
@@ -222,8 +229,10 @@ class Mux:
         master_seconds: float | None = None,
         not_ready_status: Literal[404, 412] | None = None,
         rate_limits: bool | None = None,
+        stream_url_seconds: float | None = None,
     ) -> MuxConfig:
-        """Change switches; what is not named stays. `rendition_seconds`: how long files take that are asked for through the API."""
+        """Change switches; what is not named stays. `rendition_seconds`: how long files take that are asked for through the API.
+        `stream_url_seconds`: how long the signed addresses in a playlist are good."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         with self.lock:
             for name, value in given.items():
@@ -273,6 +282,26 @@ class Mux:
                 )
             rendition.file = HostedFile(rendition.name, body, asset.behaviour)
         return rendition.file
+
+    def stream_variants(self, asset: Asset) -> dict[str, tuple[int, int]]:
+        """Names and picture sizes of the qualities of the stream; "audio" (0, 0) is its sound, where that is separate."""
+        sizes = {f"{min(size)}p": size for size in mux_hls.ladder(asset.width, asset.height)}
+        return {**sizes, "audio": (0, 0)} if asset.hls == "fmp4" and asset.audio else sizes
+
+    def stream_of(self, asset: Asset, variant: str) -> tuple[mux_hls.Segment, ...]:
+        """The files of one quality; encoding takes a moment the first time, so not with the lock held."""
+        separate = asset.hls == "fmp4"
+        width, height = self.stream_variants(asset)[variant]
+        if variant == "audio":
+            width, height = mux_hls.ladder(asset.width, asset.height)[-1]
+        return mux_hls.make(
+            kind=asset.hls,
+            track="audio" if variant == "audio" else "video" if separate else "both",
+            seconds=min(asset.seconds, 10.0) if asset.test else asset.seconds,
+            width=width,
+            height=height,
+            audio=asset.audio,
+        )
 
     # --- objects as the API shows them (with the lock held) -----------------------------------------------------
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from orbyt_worker.sandbox.mux_model import (
-    BURST,
+    BURSTS,
     LEGACY,
     OTHERS_PER_SECOND,
     POSTS_PER_SECOND,
@@ -96,8 +96,8 @@ class _Endpoints:
             return
         now = self._mux.sandbox.clock.now()
         name, rate = ("post", POSTS_PER_SECOND) if request.method == "POST" else ("other", OTHERS_PER_SECOND)
-        level, since = self._mux.buckets.get(name, (BURST, now))
-        level = min(BURST, level + (now - since).total_seconds() * rate)
+        level, since = self._mux.buckets.get(name, (BURSTS[name], now))
+        level = min(BURSTS[name], level + (now - since).total_seconds() * rate)
         if level < 1:
             self._mux.buckets[name] = (level, now)
             raise Refusal(

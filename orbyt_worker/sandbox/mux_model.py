@@ -11,6 +11,7 @@ from typing import Any, Literal
 from starlette.responses import JSONResponse
 
 from orbyt_worker.sandbox.media_host import Behaviour, HostedFile
+from orbyt_worker.sandbox.mux_hls import StreamKind
 from orbyt_worker.sandbox.wire import Refusal
 
 TOKEN_ID = "sandbox-mux-token-id"  # noqa: S105 - the sandbox's own, public by design
@@ -19,7 +20,8 @@ READ_ONLY_TOKEN_ID = "sandbox-mux-read-only"  # noqa: S105 - the sandbox's own, 
 MASTER_LIFE = timedelta(hours=24)
 POSTS_PER_SECOND = 1.0
 OTHERS_PER_SECOND = 5.0
-BURST = 5.0
+# Reads may come in short bursts; of writes there is one a second, strictly.
+BURSTS = {"post": 1.0, "other": 5.0}
 NEVER = timedelta(days=36_500)
 
 Policy = Literal["public", "signed", "drm"]
@@ -64,6 +66,7 @@ class Asset:
     master_ready_at: datetime | None = None
     master_key: str = field(default="", repr=False)
     seed: int = 0
+    hls: StreamKind = "ts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class MuxConfig:
     master_seconds: float = 120.0
     not_ready_status: Literal[404, 412] = 404
     rate_limits: bool = True
+    stream_url_seconds: float = 21_600.0
 
 
 def mux_envelope(status: int, reason: str | None, message: str | None) -> dict[str, Any]:

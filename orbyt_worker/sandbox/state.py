@@ -19,9 +19,12 @@ from orbyt_worker.sandbox.faults import Faults
 from orbyt_worker.sandbox.google import Google
 from orbyt_worker.sandbox.google_oauth import oauth_envelope
 from orbyt_worker.sandbox.media_host import MediaHost
+from orbyt_worker.sandbox.meta import Meta
+from orbyt_worker.sandbox.meta_errors import graph_envelope
 from orbyt_worker.sandbox.mux import Mux
 from orbyt_worker.sandbox.mux_model import mux_envelope
 from orbyt_worker.sandbox.operations import operation
+from orbyt_worker.sandbox.storage import Storage, storage_envelope
 from orbyt_worker.sandbox.wire import Connections, Envelope, RequestLog
 from orbyt_worker.sandbox.youtube import YouTube
 from orbyt_worker.sandbox.youtube_rules import google_envelope
@@ -43,12 +46,18 @@ class Sandbox:
         self.google = Google(self)
         self.mux = Mux(self)
         self.media = MediaHost(self)
+        self.meta = Meta(self)
+        self.storage = Storage(self)
         self._lock = threading.Lock()
         self._internal_errors: list[str] = []
         self._envelopes: dict[str, Envelope] = {
             "google": oauth_envelope,
             "youtube": google_envelope,
             "mux": mux_envelope,
+            "meta": graph_envelope,
+            "facebook": graph_envelope,
+            "instagram": graph_envelope,
+            "storage": storage_envelope,
         }
 
     def parts(self) -> Mapping[str, Any]:
@@ -62,17 +71,28 @@ class Sandbox:
             "youtube": self.youtube,
             "mux": self.mux,
             "media": self.media,
+            "storage": self.storage,
+            "meta": self.meta,
+            "facebook": self.meta.facebook,
+            "instagram": self.meta.instagram,
         }
 
     def routes(self) -> list[BaseRoute]:
         """The routes of all simulators."""
-        return [*self.google.routes(), *self.youtube.routes(), *self.mux.routes(), *self.media.routes()]
+        return [
+            *self.google.routes(),
+            *self.youtube.routes(),
+            *self.mux.routes(),
+            *self.media.routes(),
+            *self.storage.routes(),
+            *self.meta.routes(),
+        ]
 
     @operation(reads=True)
     def settings_env(self) -> dict[str, str]:
         """Environment variables that make a worker talk to this sandbox."""
         env = {"ORBYT_ENVIRONMENT": "sandbox"}
-        for simulator in (self.google, self.youtube, self.mux):
+        for simulator in (self.google, self.youtube, self.mux, self.storage, self.meta):
             env.update(simulator.settings_env(self.base_url))
         return env
 
@@ -80,7 +100,8 @@ class Sandbox:
     def reset(self) -> None:
         """Forget everything: accounts, videos, assets, files, faults, requests; sandbox time is real time again."""
         self.clock.reset()
-        for part in (self.faults, self.requests, self.google, self.youtube, self.mux, self.media):
+        parts = (self.faults, self.requests, self.google, self.youtube, self.mux, self.media, self.storage, self.meta)
+        for part in parts:
             part.reset()
         with self._lock:
             self._internal_errors.clear()

@@ -277,19 +277,23 @@ def route(
     """A route of a simulator: named (faults and log go by the name), with faults around the handler."""
 
     async def endpoint(request: Request) -> Response:
-        route_name = name if isinstance(name, str) else name(request)
-        entry = log_entry(request.scope)
-        entry.route = route_name
-        fault = sandbox.faults.take(route_name, ARRIVAL_KINDS, method=request.method, path=request.url.path)
-        entry.fault = fault.kind if fault else None
-        request.state.fault = fault
-        request.state.route = route_name
-        return await _answer(sandbox, request, handler, fault)
+        return await serve(sandbox, request, name if isinstance(name, str) else name(request), handler)
 
     built = Route(path, endpoint, methods=[method])
     # Starlette adds HEAD to every GET route; only hosts of files answer it here.
     built.methods = {method, "HEAD"} if head else {method}
     return built
+
+
+async def serve(sandbox: Sandbox, request: Request, route_name: str, handler: Handler) -> Response:
+    """Answer under a route name known only now, e.g. because the body decides it; faults and log go by the name."""
+    entry = log_entry(request.scope)
+    entry.route = route_name
+    fault = sandbox.faults.take(route_name, ARRIVAL_KINDS, method=request.method, path=request.url.path)
+    entry.fault = fault.kind if fault else None
+    request.state.fault = fault
+    request.state.route = route_name
+    return await _answer(sandbox, request, handler, fault)
 
 
 async def _answer(sandbox: Sandbox, request: Request, handler: Handler, fault: Fault | None) -> Response:
@@ -341,10 +345,12 @@ def fault_answer(sandbox: Sandbox, route_name: str, fault: Fault) -> Response:
 
 
 async def drain(request: Request) -> int:
-    """Read and forget the body, as the real front ends do before they answer an error; returns its size in bytes."""
+    """Read and forget the rest of the body, as the real front ends do before they answer an error; its size in bytes."""
     size = 0
-    async for piece in request.stream():
-        size += len(piece)
+    if not getattr(request.state, "body_read", False):
+        async for piece in request.stream():
+            size += len(piece)
+        request.state.body_read = True
     return size
 
 
@@ -356,6 +362,7 @@ async def read_body(request: Request, bytes_max: int) -> bytes | None:
         too_long = too_long or len(kept) + len(piece) > bytes_max
         if not too_long:
             kept += piece
+    request.state.body_read = True
     return None if too_long else bytes(kept)
 
 

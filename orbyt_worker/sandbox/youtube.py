@@ -18,7 +18,9 @@ from starlette.routing import BaseRoute
 from orbyt_worker.sandbox.faults import VIDEO_CREATED, Fault, Outcome
 from orbyt_worker.sandbox.operations import operation
 from orbyt_worker.sandbox.youtube_api import api_routes
+from orbyt_worker.sandbox.youtube_captions import caption_routes
 from orbyt_worker.sandbox.youtube_model import (
+    CaptionTrack,
     Channel,
     ChannelState,
     LongUploads,
@@ -28,8 +30,11 @@ from orbyt_worker.sandbox.youtube_model import (
     VideoReport,
     YouTubeConfig,
 )
+from orbyt_worker.sandbox.youtube_playlists import playlist_routes
+from orbyt_worker.sandbox.youtube_resources import video_report
 from orbyt_worker.sandbox.youtube_rules import limit_error, parse_time
 from orbyt_worker.sandbox.youtube_sessions import Received, UploadReport, Uploads
+from orbyt_worker.sandbox.youtube_thumbnails import thumbnail_routes
 from orbyt_worker.sandbox.youtube_upload import upload_routes
 
 if TYPE_CHECKING:
@@ -62,7 +67,13 @@ class YouTube:
         self._units_used = 0
 
     def routes(self) -> list[BaseRoute]:
-        return [*api_routes(self), *upload_routes(self)]
+        return [
+            *api_routes(self),
+            *playlist_routes(self),
+            *thumbnail_routes(self),
+            *caption_routes(self),
+            *upload_routes(self),
+        ]
 
     def settings_env(self, base_url: str) -> dict[str, str]:
         """The worker's settings that point at this simulator."""
@@ -148,6 +159,20 @@ class YouTube:
             return [playlist for playlist in self.playlists.values() if channel_id in (None, playlist.channel_id)]
 
     @operation()
+    def add_caption_track(
+        self,
+        video_id: str,
+        language: str,
+        name: str = "",
+        track_kind: Literal["standard", "ASR", "forced"] = "standard",
+    ) -> CaptionTrack:
+        """A track that somebody else made: a person in YouTube Studio, or (`ASR`) YouTube itself."""
+        with self.lock:
+            track = CaptionTrack("AU" + _random(30), language, name, self.sandbox.clock.now(), track_kind)
+            self.videos[video_id].captions.append(track)
+            return track
+
+    @operation()
     def configure(
         self,
         *,
@@ -161,6 +186,8 @@ class YouTube:
         uploads_per_day: int | None = None,
         units_per_day: int | None = None,
         thumbnails_per_day: int | None = None,
+        playlist_items_max: int | None = None,
+        refuse_playlist_duplicates: bool | None = None,
         check_content: bool | None = None,
         reject_duplicates: bool | None = None,
         spool_dir: str | None = None,
@@ -180,7 +207,7 @@ class YouTube:
         with self.lock:
             self.settle()
             return [
-                self._report(video)
+                video_report(self, video)
                 for video in self.videos.values()
                 if channel_id in (None, video.channel_id)
                 and title in (None, video.snippet.get("title"))
@@ -192,7 +219,7 @@ class YouTube:
         """One video; KeyError (404) when there is none."""
         with self.lock:
             self.settle()
-            return self._report(self.videos[video_id])
+            return video_report(self, self.videos[video_id])
 
     @operation(reads=True)
     def count(self, channel_id: str | None = None, title: str | None = None, size_bytes: int | None = None) -> int:
@@ -230,7 +257,7 @@ class YouTube:
             video = self.videos[video_id]
             video.outcome, video.reason = outcome, reason
             video.processed_at = self.sandbox.clock.now() + timedelta(seconds=after_seconds)
-            return self._report(video)
+            return video_report(self, video)
 
     @operation(reads=True)
     def quota(self) -> Quota:
@@ -403,20 +430,6 @@ class YouTube:
         if day != self._quota_day:
             self._quota_day, self._uploads_used, self._units_used = day, 0, 0
         return day
-
-    def _report(self, video: Video) -> VideoReport:
-        return VideoReport(
-            video_id=video.video_id, channel_id=video.channel_id, title=video.snippet.get("title", ""),
-            description=video.snippet.get("description", ""), tags=list(video.snippet.get("tags", [])),
-            category_id=video.snippet.get("categoryId"), privacy=video.privacy, requested_privacy=video.requested_privacy,
-            publish_at=video.publish_at, public_since=video.public_since, privacy_history=list(video.privacy_history),
-            created_at=video.created_at, deleted_at=video.deleted_at, upload_status=self.upload_status(video), reason=video.reason,
-            size_bytes=video.received.size_bytes, sha256=video.received.sha256, content_type=video.content_type, file_name=video.file_name,
-            boxes_complete=video.received.boxes_complete, duration_seconds=video.facts.duration_seconds, snippet=dict(video.snippet),
-            status=dict(video.status), extra=dict(video.extra), notify_subscribers=video.notify_subscribers,
-            thumbnail_bytes=video.thumbnail_bytes, thumbnails_set=video.thumbnails_set, updates=video.updates,
-            url=f"https://www.youtube.com/watch?v={video.video_id}",
-        )  # fmt: skip
 
 
 def _random(length: int) -> str:

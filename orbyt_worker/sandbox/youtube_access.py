@@ -28,7 +28,26 @@ _SCOPES: dict[str, frozenset[str]] = {
     "youtube.videos.update": _EVERYTHING,
     "youtube.videos.delete": _EVERYTHING,
     "youtube.playlistItems.insert": _EVERYTHING,
+    "youtube.captions.list": frozenset({SCOPE_FORCE_SSL}),
+    "youtube.captions.insert": frozenset({SCOPE_FORCE_SSL}),
 }
+# "Quota Calculator"; what is not named costs one unit.
+_UNITS = {
+    "youtube.thumbnails.set": 50, "youtube.videos.update": 50, "youtube.videos.delete": 50, "youtube.playlistItems.insert": 50,
+    "youtube.captions.list": 50, "youtube.captions.insert": 400,
+}  # fmt: skip
+
+
+def enter(youtube: YouTube, request: Request, allowed: set[str]) -> AccessToken:
+    """Token, quota, injected limits, scope and parameters, in this order. With the lock held."""
+    name = request.state.route
+    access = identify(youtube, request)
+    youtube.charge_units(_UNITS.get(name, 1))
+    check_limit_fault(request)
+    require_scope(access, name)
+    check_query(request, allowed)
+    youtube.settle()
+    return access
 
 
 def identify(youtube: YouTube, request: Request) -> AccessToken:

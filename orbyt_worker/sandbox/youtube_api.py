@@ -1,4 +1,4 @@
-"""The YouTube Data API's reading and editing methods, and who may call them. After the method pages of the API reference.
+"""The YouTube Data API's reading and editing methods for channels and videos. After the method pages of the API reference.
 
 Refuses what the real one refuses: missing tokens and scopes, unknown parts and parameters, owner-only parts of foreign
 videos. Every call costs its units, failing ones included.
@@ -6,7 +6,6 @@ videos. Every call costs its units, failing ones included.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -15,15 +14,8 @@ from starlette.routing import BaseRoute
 
 from orbyt_worker.sandbox.google_model import AccessToken
 from orbyt_worker.sandbox.wire import JSON_BYTES_MAX, Handler, read_body, route
-from orbyt_worker.sandbox.youtube_access import (
-    check_limit_fault,
-    check_query,
-    identify,
-    json_body,
-    refuse_inactive,
-    require_scope,
-)
-from orbyt_worker.sandbox.youtube_resources import channel_resource, etag, item_resource, video_resource
+from orbyt_worker.sandbox.youtube_access import enter, identify, json_body, refuse_inactive
+from orbyt_worker.sandbox.youtube_resources import channel_resource, etag, video_resource
 from orbyt_worker.sandbox.youtube_rules import (
     ASSIGNABLE_CATEGORIES,
     LISTED_ONLY_CATEGORIES,
@@ -45,14 +37,10 @@ if TYPE_CHECKING:
     from orbyt_worker.sandbox.youtube_model import Video
 
 IDS_MAX = 50
-THUMBNAIL_BYTES_MAX = 52_428_800
-_UNITS = {
-    "youtube.thumbnails.set": 50, "youtube.videos.update": 50, "youtube.videos.delete": 50, "youtube.playlistItems.insert": 50,
-}  # fmt: skip
 
 
 def api_routes(youtube: YouTube) -> list[BaseRoute]:
-    """Everything but uploads of videos."""
+    """Everything about channels and videos but their upload."""
     endpoints = _Endpoints(youtube)
     sandbox, base = youtube.sandbox, "/youtube-api/youtube/v3"
     table: list[tuple[str, str, str, Handler]] = [
@@ -61,42 +49,21 @@ def api_routes(youtube: YouTube) -> list[BaseRoute]:
         ("POST", "/videos", "youtube.videos.insert_without_media", endpoints.insert_without_media),
         ("PUT", "/videos", "youtube.videos.update", endpoints.update),
         ("DELETE", "/videos", "youtube.videos.delete", endpoints.delete),
-        ("GET", "/playlistItems", "youtube.playlistItems.list", endpoints.playlist_items),
-        ("POST", "/playlistItems", "youtube.playlistItems.insert", endpoints.add_to_playlist),
-        ("GET", "/playlists", "youtube.playlists.list", endpoints.playlists),
         ("GET", "/videoCategories", "youtube.videoCategories.list", endpoints.categories),
     ]
-    return [
-        *(route(sandbox, method, base + path, name, handler) for method, path, name, handler in table),
-        route(
-            sandbox,
-            "POST",
-            "/youtube-upload/upload/youtube/v3/thumbnails/set",
-            "youtube.thumbnails.set",
-            endpoints.thumbnail,
-        ),
-    ]
+    return [route(sandbox, method, base + path, name, handler) for method, path, name, handler in table]
 
 
 class _Endpoints:
     def __init__(self, youtube: YouTube) -> None:
         self._youtube = youtube
 
-    def _enter(self, request: Request, allowed: set[str]) -> AccessToken:
-        """Token, quota, injected limits, scope and parameters, in this order. With the lock held."""
-        name = request.state.route
-        access = identify(self._youtube, request)
-        self._youtube.charge_units(_UNITS.get(name, 1))
-        check_limit_fault(request)
-        require_scope(access, name)
-        check_query(request, allowed)
-        self._youtube.settle()
-        return access
-
     async def channels(self, request: Request) -> Response:
         youtube = self._youtube
         with youtube.lock:
-            access = self._enter(request, {"mine", "id", "managedByMe", "forHandle", "maxResults", "pageToken", "hl"})
+            access = enter(
+                self._youtube, request, {"mine", "id", "managedByMe", "forHandle", "maxResults", "pageToken", "hl"}
+            )
             query = request.query_params
             parts = parse_parts(
                 query.get("part"),
@@ -133,8 +100,8 @@ class _Endpoints:
     async def videos(self, request: Request) -> Response:
         youtube = self._youtube
         with youtube.lock:
-            access = self._enter(
-                request, {"id", "chart", "myRating", "hl", "maxResults", "pageToken", "maxWidth", "maxHeight"}
+            access = enter(
+                youtube, request, {"id", "chart", "myRating", "hl", "maxResults", "pageToken", "maxWidth", "maxHeight"}
             )
             query = request.query_params
             parts = parse_parts(query.get("part"), READABLE_PARTS)
@@ -178,7 +145,7 @@ class _Endpoints:
         youtube = self._youtube
         raw = await read_body(request, JSON_BYTES_MAX)
         with youtube.lock:
-            access = self._enter(request, {"onBehalfOfContentOwner"})
+            access = enter(self._youtube, request, {"onBehalfOfContentOwner"})
             parts = parse_parts(request.query_params.get("part"), WRITABLE_PARTS | {"id"})
             body = json_body(request, raw)
             values = check_body(body, parts, update=True)
@@ -222,7 +189,7 @@ class _Endpoints:
 
     async def delete(self, request: Request) -> Response:
         with self._youtube.lock:
-            access = self._enter(request, {"id", "onBehalfOfContentOwner"})
+            access = enter(self._youtube, request, {"id", "onBehalfOfContentOwner"})
             video_id = request.query_params.get("id")
             if not video_id:
                 raise api_error(
@@ -251,105 +218,9 @@ class _Endpoints:
         refuse_inactive(self._youtube.channels[video.channel_id])
         return video
 
-    async def playlist_items(self, request: Request) -> Response:
-        youtube = self._youtube
-        with youtube.lock:
-            access = self._enter(
-                request, {"playlistId", "id", "maxResults", "pageToken", "videoId", "onBehalfOfContentOwner"}
-            )
-            query, now = request.query_params, youtube.sandbox.clock.now()
-            parts = parse_parts(query.get("part"), frozenset({"id", "snippet", "contentDetails", "status"}))
-            playlist_id = query.get("playlistId")
-            if not playlist_id:
-                raise api_error(400, "missingRequiredParameter", "No filter selected.", domain="youtube.parameter")
-            channel = next((c for c in youtube.channels.values() if c.uploads_playlist_id == playlist_id), None)
-            if channel is not None:
-                listed = [
-                    v for v in youtube.videos.values()
-                    if v.channel_id == channel.channel_id and v.deleted_at is None
-                    and not (v.outcome == "vanished" and youtube.processed(v)) and (v.listed_at is None or now >= v.listed_at)
-                ]  # fmt: skip
-                listed.sort(key=lambda v: v.created_at, reverse=True)
-            elif (playlist := youtube.playlists.get(playlist_id)) is not None:
-                listed = [youtube.videos[i] for i in playlist.video_ids if youtube.videos[i].deleted_at is None]
-            else:
-                raise api_error(404, "playlistNotFound", "The playlist identified with the request's playlistId parameter cannot be found.", domain="youtube.playlistItem", location="playlistId", location_type="parameter")  # fmt: skip
-            listed = [v for v in listed if v.channel_id == access.channel_id or v.privacy == "public"]
-            start, size = _page(request)
-            shown = listed[start : start + size]
-            items = [item_resource(youtube, v, playlist_id, start + i, parts) for i, v in enumerate(shown)]
-        body = {
-            "kind": "youtube#playlistItemListResponse", "etag": etag(items), "items": items,
-            "pageInfo": {"totalResults": len(listed), "resultsPerPage": size},
-        }  # fmt: skip
-        if start + size < len(listed):
-            body["nextPageToken"] = _page_token(start + size)
-        return JSONResponse(body)
-
-    async def add_to_playlist(self, request: Request) -> Response:
-        youtube = self._youtube
-        raw = await read_body(request, JSON_BYTES_MAX)
-        with youtube.lock:
-            access = self._enter(request, {"onBehalfOfContentOwner"})
-            parts = parse_parts(
-                request.query_params.get("part"), frozenset({"id", "snippet", "contentDetails", "status"})
-            )
-            body = json_body(request, raw)
-            snippet = body.get("snippet") if isinstance(body, dict) else None
-            resource = snippet.get("resourceId") if isinstance(snippet, dict) else None
-            if not isinstance(snippet, dict) or not isinstance(snippet.get("playlistId"), str):
-                raise api_error(400, "playlistIdRequired", "The playlist id is required.", domain="youtube.playlistItem", location="body.snippet.playlistId")  # fmt: skip
-            if (
-                not isinstance(resource, dict)
-                or resource.get("kind") != "youtube#video"
-                or not isinstance(resource.get("videoId"), str)
-            ):
-                raise api_error(400, "resourceIdRequired", "The resource id is required.", domain="youtube.playlistItem", location="body.snippet.resourceId")  # fmt: skip
-            playlist = youtube.playlists.get(snippet["playlistId"])
-            if playlist is None:
-                raise api_error(404, "playlistNotFound", "The playlist cannot be found.", domain="youtube.playlistItem", location="body.snippet.playlistId")  # fmt: skip
-            if playlist.channel_id != access.channel_id:
-                raise api_error(403, "playlistItemsNotAccessible", "Forbidden", domain="youtube.playlistItem")
-            video = youtube.videos.get(resource["videoId"])
-            if (
-                video is None
-                or not youtube.exists(video)
-                or (video.privacy == "private" and video.channel_id != access.channel_id)
-            ):
-                raise api_error(404, "videoNotFound", "The video cannot be found.", domain="youtube.playlistItem", location="body.snippet.resourceId")  # fmt: skip
-            playlist.video_ids.append(video.video_id)
-            return JSONResponse(item_resource(youtube, video, playlist.playlist_id, len(playlist.video_ids) - 1, parts))
-
-    async def playlists(self, request: Request) -> Response:
-        with self._youtube.lock:
-            access = self._enter(request, {"mine", "id", "channelId", "maxResults", "pageToken"})
-            query = request.query_params
-            parts = parse_parts(query.get("part"), frozenset({"id", "snippet", "contentDetails", "status"}))
-            own = [p for p in self._youtube.playlists.values() if p.channel_id == access.channel_id]
-            found = (
-                own
-                if query.get("mine") == "true"
-                else [p for p in own if p.playlist_id in query.get("id", "").split(",")]
-            )
-            items = [
-                {
-                    "kind": "youtube#playlist", "id": p.playlist_id,
-                    **({"snippet": {"title": p.title, "channelId": p.channel_id}} if "snippet" in parts else {}),
-                    **({"contentDetails": {"itemCount": len(p.video_ids)}} if "contentDetails" in parts else {}),
-                }
-                for p in found
-            ]  # fmt: skip
-        return JSONResponse(
-            {
-                "kind": "youtube#playlistListResponse",
-                "items": items,
-                "pageInfo": {"totalResults": len(items), "resultsPerPage": 5},
-            }
-        )
-
     async def categories(self, request: Request) -> Response:
         with self._youtube.lock:
-            self._enter(request, {"regionCode", "id", "hl"})
+            enter(self._youtube, request, {"regionCode", "id", "hl"})
             parse_parts(request.query_params.get("part"), frozenset({"id", "snippet"}))
         rows = [(i, t, True) for i, t in ASSIGNABLE_CATEGORIES.items()] + [
             (i, t, False) for i, t in LISTED_ONLY_CATEGORIES.items()
@@ -363,81 +234,3 @@ class _Endpoints:
             for i, t, a in rows
         ]
         return JSONResponse({"kind": "youtube#videoCategoryListResponse", "etag": etag(items), "items": items})
-
-    async def thumbnail(self, request: Request) -> Response:
-        youtube = self._youtube
-        data = await read_body(request, THUMBNAIL_BYTES_MAX)
-        with youtube.lock:
-            access = self._enter(request, {"videoId", "uploadType", "onBehalfOfContentOwner"})
-            query, now = request.query_params, youtube.sandbox.clock.now()
-            if query.get("uploadType") != "media":
-                raise api_error(
-                    400,
-                    "badRequest",
-                    "The sandbox takes uploadType=media only.",
-                    location="uploadType",
-                    location_type="parameter",
-                )
-            if data is None:
-                raise api_error(413, "uploadTooLarge", "The thumbnail is too large.")
-            if not data:
-                raise api_error(400, "mediaBodyRequired", "The request does not include the image content.", domain="youtube.thumbnail", location="body")  # fmt: skip
-            content_type = request.headers.get("content-type", "")
-            if content_type not in {"image/jpeg", "image/png", "application/octet-stream"}:
-                raise api_error(
-                    400, "badRequest", "Media type is not supported.", location="Content-Type", location_type="header"
-                )
-            video = youtube.videos.get(query.get("videoId", ""))
-            too_young = video is not None and now < video.created_at + timedelta(
-                seconds=youtube.config.thumbnail_delay_seconds
-            )
-            if video is None or too_young or not youtube.exists(video):
-                raise api_error(404, "videoNotFound", "The video that you are trying to insert a thumbnail image for cannot be found.", domain="youtube.thumbnail", location="videoId", location_type="parameter")  # fmt: skip
-            channel = youtube.channels[video.channel_id]
-            if video.channel_id != access.channel_id or not channel.custom_thumbnails:
-                raise api_error(403, "forbidden", "The authenticated user doesnt have permissions to upload and set custom video thumbnails.", domain="youtube.thumbnail", location="videoId", location_type="parameter")  # fmt: skip
-            kind = (
-                "image/jpeg"
-                if data.startswith(b"\xff\xd8\xff")
-                else "image/png"
-                if data.startswith(b"\x89PNG\r\n")
-                else None
-            )
-            if kind is None or content_type not in {kind, "application/octet-stream"}:
-                raise api_error(
-                    400,
-                    "invalidImage",
-                    "The provided image content is invalid.",
-                    domain="youtube.thumbnail",
-                    location="body",
-                )
-            channel.thumbnails_at[:] = [at for at in channel.thumbnails_at if now - at < timedelta(days=1)]
-            if len(channel.thumbnails_at) >= youtube.config.thumbnails_per_day:
-                raise api_error(429, "uploadRateLimitExceeded", "The channel has uploaded too many thumbnails recently. Please try the request again later.", domain="youtube.thumbnail")  # fmt: skip
-            channel.thumbnails_at.append(now)
-            video.thumbnails_set += 1
-            if not youtube.is_short(video) or youtube.upload_status(video) == "processed":
-                # For a Short that is still being processed the call is answered well and changes nothing.
-                video.thumbnail_bytes, video.thumbnail_type = len(data), kind
-            url = f"https://i.ytimg.com/vi/{video.video_id}/hqdefault.jpg"
-        items = [
-            {"default": {"url": url, "width": 120, "height": 90}, "high": {"url": url, "width": 480, "height": 360}}
-        ]
-        return JSONResponse({"kind": "youtube#thumbnailSetResponse", "etag": etag(items), "items": items})
-
-
-def _page(request: Request) -> tuple[int, int]:
-    query = request.query_params
-    size_text = query.get("maxResults", "5")
-    if not size_text.isdecimal() or int(size_text) > 50:
-        raise api_error(400, "invalidParameter", "maxResults is between 0 and 50.", domain="youtube.parameter", location="maxResults", location_type="parameter")  # fmt: skip
-    token = query.get("pageToken")
-    if token is None:
-        return 0, int(size_text)
-    if not token.startswith("EAAa") or not token[4:].isdecimal():
-        raise api_error(400, "invalidPageToken", "The page token is invalid.", domain="youtube.parameter", location="pageToken", location_type="parameter")  # fmt: skip
-    return int(token[4:]), int(size_text)
-
-
-def _page_token(start: int) -> str:
-    return f"EAAa{start}"

@@ -34,6 +34,31 @@ class Channel:
     thumbnails_at: list[datetime] = field(default_factory=list, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A thumbnail that took effect."""
+
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+@dataclass(slots=True)
+class CaptionTrack:
+    """A caption track; language and name tell tracks of a video apart."""
+
+    caption_id: str
+    language: str
+    name: str
+    updated_at: datetime
+    track_kind: Literal["standard", "ASR", "forced"] = "standard"
+    is_draft: bool = False
+    status: Literal["serving", "syncing", "failed"] = "serving"
+    failure_reason: str | None = None
+    size_bytes: int = 0
+    sha256: str | None = None
+
+
 @dataclass(slots=True)
 class Video:
     """A video that exists: its last byte was accepted."""
@@ -59,9 +84,9 @@ class Video:
     public_since: datetime | None = None
     deleted_at: datetime | None = None
     updates: int = 0
-    thumbnail_bytes: int | None = None
-    thumbnail_type: str | None = None
+    thumbnail: Thumbnail | None = None
     thumbnails_set: int = 0
+    captions: list[CaptionTrack] = field(default_factory=list)
     privacy_history: list[tuple[datetime, str]] = field(default_factory=list)
 
     @property
@@ -99,9 +124,21 @@ class VideoReport:
     extra: dict[str, dict[str, Any]]
     notify_subscribers: bool
     thumbnail_bytes: int | None
+    thumbnail_sha256: str | None
     thumbnails_set: int
+    # Ids of the playlists it is in; one that holds it twice is named twice.
+    playlists: list[str]
+    captions: list[CaptionTrack]
     updates: int
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaylistItem:
+    """One entry of a playlist; the same video may have several."""
+
+    item_id: str
+    video_id: str
 
 
 @dataclass(slots=True)
@@ -111,7 +148,11 @@ class Playlist:
     playlist_id: str
     channel_id: str
     title: str
-    video_ids: list[str] = field(default_factory=list)
+    items: list[PlaylistItem] = field(default_factory=list)
+
+    @property
+    def video_ids(self) -> list[str]:
+        return [item.video_id for item in self.items]
 
 
 @dataclass(slots=True)
@@ -128,6 +169,8 @@ class YouTubeConfig:
     uploads_per_day: int = 100
     units_per_day: int = 10_000
     thumbnails_per_day: int = 100
+    playlist_items_max: int = 5000
+    refuse_playlist_duplicates: bool = False
     check_content: bool = True
     reject_duplicates: bool = False
     spool_dir: str | None = None

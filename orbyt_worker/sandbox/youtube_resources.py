@@ -7,11 +7,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from orbyt_worker.sandbox.youtube_model import VideoReport
 from orbyt_worker.sandbox.youtube_rules import format_time
 
 if TYPE_CHECKING:
     from orbyt_worker.sandbox.youtube import YouTube
-    from orbyt_worker.sandbox.youtube_model import Channel, Video
+    from orbyt_worker.sandbox.youtube_model import CaptionTrack, Channel, Video
 
 
 def video_resource(youtube: YouTube, video: Video, parts: list[str]) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def video_resource(youtube: YouTube, video: Video, parts: list[str]) -> dict[str
         },
         "contentDetails": {
             "duration": f"PT{int(video.facts.duration_seconds or 0)}S" if done else "PT0S", "dimension": "2d", "definition": "hd",
-            "caption": "false", "licensedContent": False,
+            "caption": "true" if video.captions else "false", "licensedContent": False,
         },
         "processingDetails": _processing(youtube, video),
         "fileDetails": {"fileSize": str(video.received.size_bytes), "fileType": "video", **({"fileName": video.file_name} if video.file_name else {})},
@@ -98,8 +99,10 @@ def channel_resource(youtube: YouTube, channel: Channel, parts: list[str]) -> di
     return {"kind": "youtube#channel", "etag": etag(shown), "id": channel.channel_id, **shown}
 
 
-def item_resource(youtube: YouTube, video: Video, playlist_id: str, position: int, parts: list[str]) -> dict[str, Any]:
-    """An entry of a playlist."""
+def item_resource(
+    youtube: YouTube, video: Video, playlist_id: str, position: int, parts: list[str], *, item_id: str | None = None
+) -> dict[str, Any]:
+    """An entry of a playlist; those of the uploads playlist have no `item_id` of their own."""
     every: dict[str, Any] = {
         "snippet": {
             "publishedAt": format_time(video.created_at), "channelId": video.channel_id, "title": video.snippet.get("title", ""),
@@ -113,5 +116,37 @@ def item_resource(youtube: YouTube, video: Video, playlist_id: str, position: in
     if video.public_since is not None:
         every["contentDetails"]["videoPublishedAt"] = format_time(video.public_since)
     shown = {part: every[part] for part in parts if part in every}
-    item_id = base64.urlsafe_b64encode(f"{playlist_id}.{video.video_id}".encode()).decode().rstrip("=")
-    return {"kind": "youtube#playlistItem", "etag": etag(shown), "id": item_id, **shown}
+    made_id = base64.urlsafe_b64encode(f"{playlist_id}.{video.video_id}".encode()).decode().rstrip("=")
+    return {"kind": "youtube#playlistItem", "etag": etag(shown), "id": item_id or made_id, **shown}
+
+
+def caption_resource(video: Video, track: CaptionTrack, parts: list[str]) -> dict[str, Any]:
+    """A caption track."""
+    snippet: dict[str, Any] = {
+        "videoId": video.video_id, "lastUpdated": format_time(track.updated_at), "trackKind": track.track_kind,
+        "language": track.language, "name": track.name, "audioTrackType": "unknown", "isCC": False, "isLarge": False,
+        "isEasyReader": False, "isDraft": track.is_draft, "isAutoSynced": False, "status": track.status,
+    }  # fmt: skip
+    if track.failure_reason is not None:
+        snippet["failureReason"] = track.failure_reason
+    shown = {"snippet": snippet} if "snippet" in parts else {}
+    return {"kind": "youtube#caption", "etag": etag(shown), "id": track.caption_id, **shown}
+
+
+def video_report(youtube: YouTube, video: Video) -> VideoReport:
+    """What tests and the demo are told of a video."""
+    return VideoReport(
+        video_id=video.video_id, channel_id=video.channel_id, title=video.snippet.get("title", ""),
+        description=video.snippet.get("description", ""), tags=list(video.snippet.get("tags", [])),
+        category_id=video.snippet.get("categoryId"), privacy=video.privacy, requested_privacy=video.requested_privacy,
+        publish_at=video.publish_at, public_since=video.public_since, privacy_history=list(video.privacy_history),
+        created_at=video.created_at, deleted_at=video.deleted_at, upload_status=youtube.upload_status(video), reason=video.reason,
+        size_bytes=video.received.size_bytes, sha256=video.received.sha256, content_type=video.content_type, file_name=video.file_name,
+        boxes_complete=video.received.boxes_complete, duration_seconds=video.facts.duration_seconds, snippet=dict(video.snippet),
+        status=dict(video.status), extra=dict(video.extra), notify_subscribers=video.notify_subscribers,
+        thumbnail_bytes=video.thumbnail.size_bytes if video.thumbnail else None,
+        thumbnail_sha256=video.thumbnail.sha256 if video.thumbnail else None, thumbnails_set=video.thumbnails_set,
+        playlists=[p.playlist_id for p in youtube.playlists.values() for each in p.video_ids if each == video.video_id],
+        captions=list(video.captions), updates=video.updates,
+        url=f"https://www.youtube.com/watch?v={video.video_id}",
+    )  # fmt: skip

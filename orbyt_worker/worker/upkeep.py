@@ -1,4 +1,4 @@
-"""What every worker does now and then: expire, hold and release, refresh connections, prune, measure.
+"""What every worker does now and then: expire, hold and release, refresh connections, remove hosted files, prune, measure.
 
 All workers do all of it; the functions in the database skip what somebody else has locked, so nobody leads.
 """
@@ -6,7 +6,7 @@ All workers do all of it; the functions in the database skip what somebody else 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -22,6 +22,7 @@ PRUNE_SECONDS = 3600.0
 REFRESH_BATCH_MAX = 20
 # Refreshes of one round are spread over this part of the upkeep interval.
 REFRESH_SPREAD = 0.5
+HOSTED_BATCH_MAX = 100
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Upkeep:
         health: Health,
         interval_seconds: float,
         wake: Callable[[], None],
+        remove_hosted: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         self._queries = queries
         self._tokens = tokens
@@ -45,6 +47,8 @@ class Upkeep:
         self._health = health
         self._interval_seconds = interval_seconds
         self._wake = wake
+        # Takes files out of our bucket in Storage.
+        self._remove_hosted = remove_hosted
         self._pruned_at = float("-inf")
 
     async def run(self) -> None:
@@ -59,6 +63,7 @@ class Upkeep:
             ("expire", self._expire),
             ("accounts", self._tend_accounts),
             ("refresh", self._refresh),
+            ("hosted", self._remove),
             ("prune", self._prune),
             ("measure", self._measure),
         ):
@@ -84,7 +89,7 @@ class Upkeep:
             self._wake()
 
     async def _refresh(self) -> None:
-        due = await self._queries.accounts_to_refresh(limit=REFRESH_BATCH_MAX)
+        due = await self._queries.accounts_to_refresh(logins=self._tokens.renewable_logins(), limit=REFRESH_BATCH_MAX)
         pause = self._interval_seconds * REFRESH_SPREAD / max(len(due), 1)
         for account_id, platform in due:
             try:
@@ -95,6 +100,19 @@ class Upkeep:
                     "upkeep.refresh_failed", account_id=str(account_id), platform=platform, code=str(failure.code)
                 )
             await self._runtime.sleep(pause)
+
+    async def _remove(self) -> None:
+        paths = await self._queries.hosted_to_remove(limit=HOSTED_BATCH_MAX)
+        if not paths:
+            return
+        try:
+            # First the files, then the note of them: dying in between only repeats it.
+            await self._remove_hosted(paths)
+        except Failure as failure:
+            log.warning("upkeep.hosted_not_removed", files=len(paths), code=str(failure.code), detail=failure.detail)
+            return
+        await self._queries.forget_hosted(paths)
+        log.info("upkeep.hosted_removed", files=len(paths))
 
     async def _prune(self) -> None:
         now = self._runtime.monotonic()

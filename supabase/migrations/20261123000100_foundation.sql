@@ -49,6 +49,8 @@ create type orbyt.post_kind as enum ('text', 'photo', 'carousel', 'video', 'reel
 comment on type orbyt.post_kind is 'What sort of post it is.';
 create type orbyt.account_status as enum ('active', 'needs_reauth', 'disconnected');
 comment on type orbyt.account_status is 'Whether a connected account can be published to.';
+create type orbyt.side_task_status as enum ('pending', 'done', 'failed');
+comment on type orbyt.side_task_status is 'How a side task of a published post (first comment, thumbnail) stands.';
 create type orbyt_private.job_phase as enum ('inspect', 'background', 'publish');
 comment on type orbyt_private.job_phase is
   'Which lane a job stands in: inspect = look at the media of a post that is scheduled for later; background = work nobody can see; publish = the one visible call.';
@@ -98,6 +100,7 @@ create table orbyt.platforms (
   platform text not null,
   title text not null,
   kinds orbyt.post_kind[] not null default '{}',
+  shapes jsonb not null default '{}',
   limits jsonb not null default '{}',
   options jsonb not null default '{}',
   required_scopes text[] not null default '{}',
@@ -113,6 +116,7 @@ comment on table orbyt.platforms is 'The platforms Orbyt publishes to, with thei
 comment on column orbyt.platforms.platform is 'facebook, instagram, youtube.';
 comment on column orbyt.platforms.title is 'Name to show.';
 comment on column orbyt.platforms.kinds is 'Kinds of post this platform takes.';
+comment on column orbyt.platforms.shapes is 'Per kind: media_min, media_max, types of media, and whether it has a title (required, optional, ignored).';
 comment on column orbyt.platforms.limits is 'Limits by name; the unit is in the name. Generated from the worker''s rules.';
 comment on column orbyt.platforms.options is 'Keys allowed in publish_jobs.options, with their type.';
 comment on column orbyt.platforms.required_scopes is 'Permissions an account must have granted.';
@@ -137,6 +141,7 @@ insert into orbyt_private.settings (name, value) values
   ('losses_max', '8'),
   ('schedule_horizon_days', '400'),
   ('media_items_max', '20'),
+  ('storage_sources', 'true'),
   ('notify', 'true')
 on conflict (name) do nothing;
 

@@ -155,6 +155,37 @@ comment on column orbyt.job_events.error_code is 'Why, if something went wrong.'
 comment on column orbyt.job_events.detail is 'Numbers that help: next try, platform codes, HTTP status. Never a token or a URL.';
 comment on column orbyt.job_events.created_at is 'When.';
 
+create table orbyt.side_tasks (
+  job_id uuid not null,
+  task text not null,
+  user_id uuid not null,
+  status orbyt.side_task_status not null default 'pending',
+  tries integer not null default 0,
+  error_code text,
+  error_message text,
+  version bigint not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint side_tasks_pkey primary key (job_id, task),
+  constraint side_tasks_job_id_fkey foreign key (job_id) references orbyt.publish_jobs (job_id) on delete cascade,
+  constraint side_tasks_error_code_fkey foreign key (error_code) references orbyt.error_catalog (code),
+  constraint side_tasks_failed_check check (status <> 'failed' or error_code is not null)
+);
+create index side_tasks_user_idx on orbyt.side_tasks (user_id);
+create index side_tasks_error_code_idx on orbyt.side_tasks (error_code);
+comment on table orbyt.side_tasks is
+  'What is done around a post that is out (first comment, thumbnail, playlist, captions). Each has an outcome of its own and never changes that of the post.';
+comment on column orbyt.side_tasks.job_id is 'The job.';
+comment on column orbyt.side_tasks.task is 'first_comment, thumbnail, playlist, captions.';
+comment on column orbyt.side_tasks.user_id is 'Owner of the job.';
+comment on column orbyt.side_tasks.status is 'pending, done, failed.';
+comment on column orbyt.side_tasks.tries is 'How often it was tried.';
+comment on column orbyt.side_tasks.error_code is 'Why it failed, or the latest problem while it is pending.';
+comment on column orbyt.side_tasks.error_message is 'The problem in a sentence.';
+comment on column orbyt.side_tasks.version is 'Grows with every change; drop late events by it.';
+comment on column orbyt.side_tasks.created_at is 'First try.';
+comment on column orbyt.side_tasks.updated_at is 'When it last changed.';
+
 -- The worker's tables ------------------------------------------------------------------------------------------------
 
 create table orbyt_private.workers (
@@ -322,7 +353,7 @@ create table orbyt_private.account_secrets (
 );
 comment on table orbyt_private.account_secrets is 'Tokens, sealed by the worker (AES-256-CBC and HMAC-SHA-256, key in Vault). The plaintext never reaches SQL.';
 comment on column orbyt_private.account_secrets.account_id is 'The account; part of what the seal authenticates.';
-comment on column orbyt_private.account_secrets.kind is 'access_token, refresh_token, page_token …';
+comment on column orbyt_private.account_secrets.kind is 'access_token, refresh_token, user_token.';
 comment on column orbyt_private.account_secrets.sealed is 'Version byte, IV, ciphertext, MAC.';
 comment on column orbyt_private.account_secrets.key_id is 'Which master key.';
 comment on column orbyt_private.account_secrets.expires_at is 'When the token ends.';
@@ -335,9 +366,10 @@ create table orbyt_private.throttles (
   key text not null,
   until timestamptz not null,
   code text not null,
+  phase orbyt_private.job_phase not null default 'publish',
   hits integer not null default 1,
   updated_at timestamptz not null default now(),
-  constraint throttles_pkey primary key (scope, key),
+  constraint throttles_pkey primary key (scope, key, phase),
   constraint throttles_scope_check check (scope in ('platform', 'account'))
 );
 comment on table orbyt_private.throttles is 'Who must be left alone until when: a whole platform (app-wide limit, outage, an operator) or one account.';
@@ -345,6 +377,7 @@ comment on column orbyt_private.throttles.scope is 'platform or account.';
 comment on column orbyt_private.throttles.key is 'Platform name or account id.';
 comment on column orbyt_private.throttles.until is 'End of the pause.';
 comment on column orbyt_private.throttles.code is 'Why.';
+comment on column orbyt_private.throttles.phase is 'background: hidden work waits, and what is ready to be published goes on; publish: everything waits.';
 comment on column orbyt_private.throttles.hits is 'How often it was prolonged since it last ended.';
 comment on column orbyt_private.throttles.updated_at is 'When it was last set.';
 
@@ -394,6 +427,25 @@ comment on column orbyt_private.quota_ledger.units_max is 'Allowance.';
 comment on column orbyt_private.quota_ledger.units_used is 'Reserved or used.';
 comment on column orbyt_private.quota_ledger.closed_at is 'Set when the platform itself said it is used up.';
 
+create table orbyt_private.quota_uses (
+  bucket text not null,
+  key text not null,
+  once text not null,
+  units integer not null default 1,
+  units_max integer not null,
+  used_at timestamptz not null,
+  constraint quota_uses_pkey primary key (bucket, key, once)
+);
+create index quota_uses_window_idx on orbyt_private.quota_uses (bucket, key, used_at);
+comment on table orbyt_private.quota_uses is
+  'Allowance used in rolling windows of 24 hours (reels of a page, containers of an Instagram account): one row per use, pruned when it no longer counts.';
+comment on column orbyt_private.quota_uses.bucket is 'facebook_reels, instagram_containers, …';
+comment on column orbyt_private.quota_uses.key is 'Account, or the name the platform gives the allowance.';
+comment on column orbyt_private.quota_uses.once is 'What it was used for; the same again is not counted twice.';
+comment on column orbyt_private.quota_uses.units is 'How much.';
+comment on column orbyt_private.quota_uses.units_max is 'Allowance when it was used.';
+comment on column orbyt_private.quota_uses.used_at is 'When; it counts for 24 hours.';
+
 -- Row level security is on everywhere; policies come last, in a migration of their own. The private tables have none:
 -- nobody but the functions (owned by postgres) reads or writes them.
 alter table orbyt.error_catalog enable row level security;
@@ -401,6 +453,7 @@ alter table orbyt.platforms enable row level security;
 alter table orbyt.accounts enable row level security;
 alter table orbyt.publish_jobs enable row level security;
 alter table orbyt.job_events enable row level security;
+alter table orbyt.side_tasks enable row level security;
 alter table orbyt_private.settings enable row level security;
 alter table orbyt_private.workers enable row level security;
 alter table orbyt_private.job_queue enable row level security;
@@ -413,6 +466,7 @@ alter table orbyt_private.throttles enable row level security;
 alter table orbyt_private.outage_reports enable row level security;
 alter table orbyt_private.breakers enable row level security;
 alter table orbyt_private.quota_ledger enable row level security;
+alter table orbyt_private.quota_uses enable row level security;
 
 -- Grants: nothing by default, then by name. Select is table-wide so that select('*') works; insert and update go by column.
 revoke all on all tables in schema orbyt from public, anon, authenticated, service_role, orbyt_worker;
@@ -421,7 +475,7 @@ revoke all on all sequences in schema orbyt from public, anon, authenticated, se
 revoke all on all sequences in schema orbyt_private from public, anon, authenticated, service_role, orbyt_worker;
 
 grant select on orbyt.error_catalog, orbyt.platforms to anon, authenticated, service_role;
-grant select on orbyt.accounts, orbyt.publish_jobs, orbyt.job_events to authenticated, service_role;
+grant select on orbyt.accounts, orbyt.publish_jobs, orbyt.job_events, orbyt.side_tasks to authenticated, service_role;
 grant insert (job_id, post_id, user_id, account_id, kind, title, caption, media, options, publish_at, expires_at, client_ref)
   on orbyt.publish_jobs to authenticated, service_role;
 grant update (kind, title, caption, media, options, publish_at, expires_at, client_ref)

@@ -2,7 +2,7 @@
 -- same rules, in the same order and with the same codes as the worker's `check`; one table of cases is run against both
 -- (tests/platforms/*/cases.toml). Limits are data in orbyt.platforms, generated from the worker's rules.
 
--- What counts as blank, the same list as in the worker (platforms/youtube/check.py).
+-- What counts as blank, the same list as in the worker (platforms/shape.py).
 create function orbyt_private.trim_blank(p_text text)
 returns text
 language sql
@@ -42,7 +42,9 @@ begin
     return case when p_url ~ '^mux://[A-Za-z0-9]{4,128}$' then null else 'media_url_invalid' end;
   end if;
   if p_url ~ '^storage://' then
-    return case when p_url ~ '^storage://[A-Za-z0-9_.-]+/[^?#]+$' and coalesce((orbyt_private.setting('storage_sources'))::boolean, false)
+    -- The same as in the worker (media/storage.py); whether the object is there is asked by storage_problems.
+    return case when p_url ~ '^storage://[A-Za-z0-9_.-]+/[^?#]+$' and p_url !~ '^storage://[^/]+/(.*/)?[.]{0,2}(/|$)'
+                     and coalesce((orbyt_private.setting('storage_sources'))::boolean, false)
                 then null else 'media_url_invalid' end;
   end if;
   if p_url !~* '^https?://' then
@@ -141,7 +143,23 @@ end
 $$;
 comment on function orbyt_private.check_media(jsonb) is 'Problems with the shape of the media array, whatever the platform.';
 
-create function orbyt_private.check_options(p_platform text, p_title text, p_allowed jsonb, p_options jsonb)
+create function orbyt_private.are_user_tags(p_value jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+  select pg_catalog.jsonb_typeof(p_value) = 'array' and not exists (
+    select from pg_catalog.jsonb_array_elements(case when pg_catalog.jsonb_typeof(p_value) = 'array' then p_value else '[]' end) as t (tag)
+    where case when pg_catalog.jsonb_typeof(t.tag) <> 'object' then true
+               else pg_catalog.jsonb_typeof(t.tag -> 'username') is distinct from 'string'
+                 or exists (select from pg_catalog.jsonb_object_keys(t.tag) as k where k not in ('username', 'x', 'y', 'media'))
+                 or exists (select from unnest(array['x', 'y', 'media']) as n
+                            where coalesce(pg_catalog.jsonb_typeof(t.tag -> n), 'null') not in ('number', 'null')) end)
+$$;
+comment on function orbyt_private.are_user_tags(jsonb) is 'Whether a value is a list of {username, x?, y?, media?}.';
+
+create function orbyt_private.check_options(p_title text, p_allowed jsonb, p_options jsonb)
 returns table (code text, field text, detail text)
 language plpgsql
 immutable
@@ -178,20 +196,73 @@ begin
         pg_catalog.jsonb_typeof(v_value) <> 'string'
         or not (v_value #>> '{}') = any (pg_catalog.string_to_array(pg_catalog.substr(v_kind, 6), '|'))) then
       return query select 'option_invalid', 'options.' || v_key, 'one of ' || pg_catalog.replace(pg_catalog.substr(v_kind, 6), '|', ', ') || ' is expected';
-    elsif p_platform = 'youtube' and v_key = 'category_id' and (v_value #>> '{}') !~ '^[0-9]{1,3}$' then
-      return query select 'category_invalid', 'options.category_id', 'the number of a YouTube category, as a string, is expected';
-    elsif p_platform = 'youtube' and v_key = 'playlist_id' and (v_value #>> '{}') !~ '^[A-Za-z0-9_-]{2,64}$' then
-      return query select 'option_invalid', 'options.playlist_id', 'the id of a playlist is expected';
+    elsif v_kind = 'user_tags' and not orbyt_private.are_user_tags(v_value) then
+      return query select 'option_invalid', 'options.' || v_key, 'a list of {username, x?, y?, media?} is expected';
     end if;
   end loop;
 end
 $$;
-comment on function orbyt_private.check_options(text, text, jsonb, jsonb) is 'Problems with platform options: unknown keys by name, wrong types.';
+comment on function orbyt_private.check_options(text, jsonb, jsonb) is 'Problems with platform options: unknown keys by name, wrong types.';
 
-create function orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_title text, p_caption text, p_media jsonb, p_options jsonb)
+-- What is checked of every post alike, from the data in orbyt.platforms. The twin of platforms/shape.py.
+create function orbyt_private.check_shape(
+  p_platform orbyt.platforms, p_kind orbyt.post_kind, p_title text, p_media jsonb, p_options jsonb
+)
 returns table (code text, field text, detail text)
 language plpgsql
-immutable
+stable
+set search_path = ''
+as $$
+declare
+  v_shape jsonb := p_platform.shapes -> p_kind::text;
+  v_min integer := (v_shape ->> 'media_min')::integer;
+  v_max integer := (v_shape ->> 'media_max')::integer;
+  v_count integer := case when pg_catalog.jsonb_typeof(p_media) = 'array' then pg_catalog.jsonb_array_length(p_media) end;
+  v_types text[] := array(select pg_catalog.jsonb_array_elements_text(v_shape -> 'types'));
+  v_wanted text := case when v_min = v_max then v_min::text else v_min || ' to ' || v_max end
+    || ' of type ' || pg_catalog.array_to_string(v_types, ' or ');
+begin
+  if v_shape is null then
+    return query select 'kind_not_supported', 'kind', p_platform.title || ' takes ' || pg_catalog.array_to_string(p_platform.kinds, ', ');
+  elsif v_shape ->> 'title' = 'required' and orbyt_private.trim_blank(p_title) = '' then
+    return query select 'title_missing', 'title', p_platform.title || ' needs a title here';
+  end if;
+  return query select c.code, c.field, c.detail from orbyt_private.check_options(p_platform.title, p_platform.options, p_options) c;
+  if v_shape is null or v_count is null then
+    return;
+  end if;
+  if v_max = 0 then
+    if v_count > 0 then
+      return query select 'media_not_allowed', 'media', 'a ' || p_kind || ' post has no media';
+    end if;
+    return;
+  end if;
+  if v_count = 0 and v_min > 0 then
+    return query select 'media_missing', 'media', v_wanted || ' expected';
+    return;
+  end if;
+  if v_count < v_min or v_count > v_max then
+    return query select 'media_count', 'media', v_count || ' items, ' || v_wanted || ' expected';
+  end if;
+  return query
+    select 'media_type_not_supported', 'media[' || (e.n - 1) || '].type',
+           p_platform.title || ' takes ' || pg_catalog.array_to_string(v_types, ' or ') || ' here'
+    from pg_catalog.jsonb_array_elements(p_media) with ordinality as e (item, n)
+    -- What is no type at all is said by check_media.
+    where e.item ->> 'type' in ('image', 'video') and not (e.item ->> 'type') = any (v_types)
+    order by e.n;
+end
+$$;
+comment on function orbyt_private.check_shape(orbyt.platforms, orbyt.post_kind, text, jsonb, jsonb) is
+  'Problems of kind, title, options, number and type of media, on every platform alike.';
+
+-- What only one platform knows is in a function check_<platform> of this form; check_content finds it by its name.
+create function orbyt_private.check_youtube(
+  p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb
+)
+returns table (code text, field text, detail text)
+language plpgsql
+stable -- check_media_url reads a setting
 set search_path = ''
 as $$
 declare
@@ -199,20 +270,17 @@ declare
   v_caption text := coalesce(p_caption, '');
   v_units integer := orbyt_private.utf16_units(v_title);
   v_bytes integer := pg_catalog.octet_length(pg_catalog.convert_to(v_caption, 'UTF8'));
+  v_options jsonb := case when pg_catalog.jsonb_typeof(p_options) = 'object' then p_options else '{}' end;
   v_tags text[];
   v_tag_units integer;
 begin
-  if v_title = '' then
-    return query select 'title_missing', 'title', 'a YouTube video needs a title';
-  else
-    if v_units > (p_limits ->> 'title_utf16_units_max')::integer then
-      return query select 'title_too_long', 'title', v_units || ' characters, at most ' || (p_limits ->> 'title_utf16_units_max');
-    end if;
-    if v_title ~ '[<>]' then
-      return query select 'title_invalid', 'title', 'YouTube allows no < or > in a title';
-    elsif v_title ~ '[\u0001-\u001f\u007f]' then
-      return query select 'title_invalid', 'title', 'a title is one line without control characters';
-    end if;
+  if v_units > (p_limits ->> 'title_utf16_units_max')::integer then
+    return query select 'title_too_long', 'title', v_units || ' characters, at most ' || (p_limits ->> 'title_utf16_units_max');
+  end if;
+  if v_title ~ '[<>]' then
+    return query select 'title_invalid', 'title', 'YouTube allows no < or > in a title';
+  elsif v_title ~ '[\u0001-\u001f\u007f]' then
+    return query select 'title_invalid', 'title', 'a title is one line without control characters';
   end if;
 
   if v_bytes > (p_limits ->> 'description_bytes_max')::integer then
@@ -224,11 +292,35 @@ begin
     return query select 'caption_invalid', 'caption', 'a description has no control characters except line breaks and tabs';
   end if;
 
-  return query select c.code, c.field, c.detail from orbyt_private.check_options('youtube', 'YouTube', p_allowed, p_options) c;
+  if pg_catalog.jsonb_typeof(v_options -> 'category_id') = 'string' and v_options ->> 'category_id' !~ '^[0-9]{1,3}$' then
+    return query select 'category_invalid', 'options.category_id', 'the number of a YouTube category, as a string, is expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'playlist_id') = 'string' and v_options ->> 'playlist_id' !~ '^[A-Za-z0-9_-]{2,64}$' then
+    return query select 'option_invalid', 'options.playlist_id', 'the id of a playlist is expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'captions_language') = 'string'
+     and v_options ->> 'captions_language' !~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$' then
+    return query select 'option_invalid', 'options.captions_language', 'a language tag such as en or pt-BR is expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'captions_name') = 'string'
+     and orbyt_private.utf16_units(v_options ->> 'captions_name') > (p_limits ->> 'captions_name_utf16_units_max')::integer then
+    return query select 'option_invalid', 'options.captions_name', 'at most ' || (p_limits ->> 'captions_name_utf16_units_max') || ' characters are expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'captions_url') = 'string' then
+    if pg_catalog.jsonb_typeof(v_options -> 'captions_language') is distinct from 'string' then
+      return query select 'option_invalid', 'options.captions_language', 'captions need their language';
+    end if;
+    -- A public address like any other; what it leads to is checked by the worker before it connects.
+    return query
+      select c.code, 'options.captions_url', ''
+      from (select case when v_options ->> 'captions_url' !~* '^https?://' then 'media_url_invalid'
+                        else orbyt_private.check_media_url(v_options ->> 'captions_url') end as code) c
+      where c.code is not null;
+  end if;
 
-  if pg_catalog.jsonb_typeof(p_options -> 'tags') = 'array' then
+  if pg_catalog.jsonb_typeof(v_options -> 'tags') = 'array' then
     select pg_catalog.array_agg(orbyt_private.trim_blank(x.tag)) into v_tags
-    from pg_catalog.jsonb_array_elements(p_options -> 'tags') with ordinality as e (value, n)
+    from pg_catalog.jsonb_array_elements(v_options -> 'tags') with ordinality as e (value, n)
     cross join lateral (select e.value #>> '{}' as tag) x
     where pg_catalog.jsonb_typeof(e.value) = 'string' and orbyt_private.trim_blank(x.tag) <> '';
     select coalesce(sum(orbyt_private.utf16_units(t.tag) + case when t.tag like '% %' then 2 else 0 end), 0)
@@ -241,47 +333,17 @@ begin
       return query select 'tags_invalid', 'options.tags', 'a tag has no <, > or control characters';
     end if;
   end if;
-
-  if pg_catalog.jsonb_typeof(p_media) = 'array' then
-    if pg_catalog.jsonb_array_length(p_media) = 0 then
-      return query select 'media_missing', 'media', 'a YouTube post is one video';
-    else
-      if pg_catalog.jsonb_array_length(p_media) > (p_limits ->> 'media_count_max')::integer then
-        return query select 'media_count', 'media', pg_catalog.jsonb_array_length(p_media) || ' items, exactly one video is expected';
-      end if;
-      return query
-        select 'media_type_not_supported', 'media[' || (e.n - 1) || '].type', 'YouTube takes videos only'
-        from pg_catalog.jsonb_array_elements(p_media) with ordinality as e (item, n)
-        where e.item ->> 'type' = 'image'
-        order by e.n;
-    end if;
-  end if;
 end
 $$;
-comment on function orbyt_private.check_youtube(jsonb, jsonb, text, text, jsonb, jsonb) is 'Problems of a YouTube post, by the row alone.';
+comment on function orbyt_private.check_youtube(jsonb, jsonb, orbyt.post_kind, text, text, jsonb, jsonb) is 'Problems that only YouTube has with a post, by the row alone.';
 
-create function orbyt_private.check_content(
-  p_platform text, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb,
-  p_publish_at timestamptz, p_expires_at timestamptz
-)
+create function orbyt_private.check_times(p_publish_at timestamptz, p_expires_at timestamptz)
 returns table (code text, field text, detail text)
 language plpgsql
 stable
-security definer
 set search_path = ''
 as $$
-declare
-  v_platform orbyt.platforms;
 begin
-  select * into v_platform from orbyt.platforms p where p.platform = p_platform;
-  if p_kind is null or not p_kind = any (v_platform.kinds) then
-    return query select 'kind_not_supported', 'kind', v_platform.title || ' takes ' || pg_catalog.array_to_string(v_platform.kinds, ', ');
-  end if;
-  if p_platform = 'youtube' then
-    return query select c.code, c.field, c.detail
-      from orbyt_private.check_youtube(v_platform.limits, v_platform.options, p_title, p_caption, p_media, p_options) c;
-  end if;
-  return query select c.code, c.field, c.detail from orbyt_private.check_media(p_media) c;
   if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
      or not pg_catalog.isfinite(p_publish_at) then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
@@ -295,6 +357,51 @@ begin
   elsif p_expires_at <= now() then
     return query select 'expires_at_invalid', 'expires_at', 'the deadline has passed';
   end if;
+end
+$$;
+comment on function orbyt_private.check_times(timestamptz, timestamptz) is 'Problems with publish_at and expires_at.';
+
+create function orbyt_private.check_content(
+  p_platform text, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb,
+  p_publish_at timestamptz, p_expires_at timestamptz
+)
+returns table (code text, field text, detail text)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+  v_platform orbyt.platforms;
+  v_own jsonb := '[]';
+begin
+  select * into v_platform from orbyt.platforms p where p.platform = p_platform;
+  -- The name is a row of orbyt.platforms, and quoted all the same.
+  if pg_catalog.to_regprocedure(pg_catalog.format('orbyt_private.%I(jsonb, jsonb, orbyt.post_kind, text, text, jsonb, jsonb)', 'check_' || v_platform.platform)) is not null then
+    execute pg_catalog.format(
+      'select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(c.code, c.field, c.detail)), ''[]'') from orbyt_private.%I($1, $2, $3, $4, $5, $6, $7) c',
+      'check_' || v_platform.platform)
+    into v_own
+    using v_platform.limits, v_platform.options, p_kind, p_title, p_caption, p_media, p_options;
+  end if;
+  -- In the order of the fields in a form; within a field in the order they were found.
+  return query
+    select x.code, x.field, x.detail
+    from (
+      select 1 as source, c.n, c.code, c.field, c.detail
+      from rows from (orbyt_private.check_shape(v_platform, p_kind, p_title, p_media, p_options)) with ordinality as c (code, field, detail, n)
+      union all
+      select 2, o.n, o.problem ->> 0, o.problem ->> 1, o.problem ->> 2
+      from pg_catalog.jsonb_array_elements(v_own) with ordinality as o (problem, n)
+      union all
+      select 3, c.n, c.code, c.field, c.detail
+      from rows from (orbyt_private.check_media(p_media)) with ordinality as c (code, field, detail, n)
+      union all
+      select 4, c.n, c.code, c.field, c.detail
+      from rows from (orbyt_private.check_times(p_publish_at, p_expires_at)) with ordinality as c (code, field, detail, n)
+    ) x
+    order by coalesce(pg_catalog.array_position(
+      array['kind', 'title', 'caption', 'options', 'media', 'publish_at', 'expires_at'], substring(x.field from '^[a-z_]+')), 99), x.source, x.n;
 end
 $$;
 comment on function orbyt_private.check_content(text, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz) is

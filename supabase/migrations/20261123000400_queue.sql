@@ -48,8 +48,8 @@ begin
   select distinct k.account_id, k.phase, a.platform,
          coalesce((orbyt_private.setting(k.phase::text || '_in_flight_max'))::integer, 1),
          case when a.status <> 'active' then 'infinity'::timestamptz
-              when k.phase = 'publish' then null
-              else (select t.until from orbyt_private.throttles t where t.scope = 'account' and t.key = a.account_id::text) end
+              else (select max(t.until) from orbyt_private.throttles t
+                    where t.scope = 'account' and t.key = a.account_id::text and (t.phase = 'publish' or k.phase <> 'publish')) end
   from unnest(p_account_ids, p_phases) as k (account_id, phase)
   join orbyt.accounts a on a.account_id = k.account_id
   where not exists (select from orbyt_private.lanes l where l.account_id = k.account_id and l.phase = k.phase)

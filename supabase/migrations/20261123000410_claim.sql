@@ -41,7 +41,7 @@ comment on function orbyt_private.heartbeat(uuid, double precision, timestamptz)
 
 -- Claims end without the attempt having said anything: the worker died, stopped, or does not know the job. If a visible call
 -- was begun, the successor may look only when that call can no longer be in flight: lease end plus the call's timeout.
-create function orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamptz, p_lost boolean, p_now timestamptz)
+create function orbyt_private.free_claims(p_job_ids uuid[], p_lease_ends timestamptz[], p_lost boolean, p_now timestamptz)
 returns integer
 language plpgsql
 set search_path = ''
@@ -57,15 +57,16 @@ begin
   -- One statement for all jobs: their lanes are locked in order, once.
   update orbyt.publish_jobs j
   set run_at = case when q.losses >= v_losses_max then null
-                    else greatest(p_now, p_lease_end + coalesce((
+                    else greatest(p_now, x.lease_end + coalesce((
                       select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = j.job_id and s.state = 'begun'), interval '0')) end,
       -- A job on which every worker dies (a file that crashes a decoder) must not go round for ever.
       status = case when q.losses >= v_losses_max then 'held' when q.started then 'publishing' else 'queued' end::orbyt.job_status,
       error_code = case when q.losses >= v_losses_max then orbyt_private.known_code('worker_lost') else j.error_code end,
       error_message = case when q.losses >= v_losses_max then orbyt_private.catalog_message('worker_lost', null) else j.error_message end,
       retryable = case when q.losses >= v_losses_max then false else j.retryable end
-  from orbyt_private.job_queue q
-  where j.job_id = any (p_job_ids) and q.job_id = j.job_id;
+  from unnest(p_job_ids, p_lease_ends) as x (job_id, lease_end)
+  join orbyt_private.job_queue q on q.job_id = x.job_id
+  where j.job_id = x.job_id;
   insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code, detail)
   select j.job_id, j.user_id, 'taken_back', j.status, j.stage, j.attempt,
          case when j.status = 'held' then j.error_code end, pg_catalog.jsonb_build_object('run_at', j.run_at)
@@ -75,8 +76,8 @@ begin
   return pg_catalog.cardinality(p_job_ids);
 end
 $$;
-comment on function orbyt_private.free_claims(uuid[], timestamptz, boolean, timestamptz) is
-  'Put claimed jobs back; p_lost counts it as a loss, and a job lost too often in a row is held for the operator.';
+comment on function orbyt_private.free_claims(uuid[], timestamptz[], boolean, timestamptz) is
+  'Put claimed jobs back, each with the end of the lease it was held under; p_lost counts it as a loss, and a job lost too often in a row is held for the operator.';
 
 create function orbyt_private.take_back(p_now timestamptz default now(), p_limit integer default 100)
 returns integer
@@ -85,32 +86,22 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_worker record;
   v_jobs uuid[];
-  v_count integer := 0;
+  v_lease_ends timestamptz[];
 begin
-  for v_worker in
-    select w.worker_id, w.lease_until, w.stopped_at from orbyt_private.workers w
-    where w.lease_until < p_now and exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id)
-    order by w.lease_until
-    -- One worker a call: the jobs of several would be freed lane after lane, in no order. The next claim takes the next.
-    limit 1
-  loop
-    select pg_catalog.array_agg(x.job_id) into v_jobs
-    from (
-      select q.job_id
-      from orbyt_private.job_queue q
-      join orbyt.publish_jobs j on j.job_id = q.job_id
-      where q.worker_id = v_worker.worker_id
-      order by q.job_id
-      limit p_limit
-      for update of q, j skip locked
-    ) x;
-    if v_jobs is not null then
-      v_count := v_count + orbyt_private.free_claims(v_jobs, v_worker.lease_until, true, p_now);
-    end if;
-  end loop;
-  return v_count;
+  -- Of all silent workers at once: jobs are locked in order, and freed by one statement, so that their lanes are, too.
+  select pg_catalog.array_agg(x.job_id), pg_catalog.array_agg(x.lease_until) into v_jobs, v_lease_ends
+  from (
+    select q.job_id, w.lease_until
+    from orbyt_private.workers w
+    join orbyt_private.job_queue q on q.worker_id = w.worker_id
+    join orbyt.publish_jobs j on j.job_id = q.job_id
+    where w.lease_until < p_now
+    order by q.job_id
+    limit p_limit
+    for update of q, j skip locked
+  ) x;
+  return case when v_jobs is null then 0 else orbyt_private.free_claims(v_jobs, v_lease_ends, true, p_now) end;
 end
 $$;
 comment on function orbyt_private.take_back(timestamptz, integer) is 'Return the jobs of silent workers to the queue; called with every claim.';
@@ -135,7 +126,8 @@ begin
     order by q.job_id
     for update of j, q
   ) x;
-  return case when v_jobs is null then 0 else orbyt_private.free_claims(v_jobs, p_now, false, p_now) end;
+  return case when v_jobs is null then 0 else orbyt_private.free_claims(
+    v_jobs, pg_catalog.array_fill(p_now, array[pg_catalog.cardinality(v_jobs)]), false, p_now) end;
 end
 $$;
 comment on function orbyt_private.return_jobs(uuid, uuid[], timestamptz) is
@@ -175,8 +167,8 @@ create function orbyt_private.claim_jobs(
 )
 returns table (
   job_id uuid, attempt integer, failures integer, phase text, claimed_at timestamptz, created_at timestamptz,
-  account_id uuid, user_id uuid, platform text, platform_account_id text, account_name text, scopes text[],
-  kind text, title text, caption text, media jsonb, options jsonb, publish_at timestamptz, expires_at timestamptz,
+  account_id uuid, user_id uuid, platform text, platform_account_id text, account_name text, handle text, scopes text[],
+  login text, kind text, title text, caption text, media jsonb, options jsonb, publish_at timestamptz, expires_at timestamptz,
   platform_post_id text, permalink text, steps jsonb
 )
 language plpgsql
@@ -216,7 +208,7 @@ begin
       where (b.platform is null or b.probe_at <= p_now)
         and (p.paused_until is null or p.paused_until <= p_now)
         and not exists (
-          select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now)
+          select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now and (t.phase = 'publish' or v_phase <> 'publish'))
       order by pg_catalog.random()
     loop
       exit when v_slots <= 0;
@@ -269,8 +261,8 @@ begin
 
   return query
     select j.job_id, j.attempt, q.failures, q.phase::text, q.claimed_at, j.created_at,
-           j.account_id, j.user_id, j.platform, a.platform_account_id, a.name, a.scopes,
-           j.kind::text, j.title, j.caption, j.media, j.options, j.publish_at, j.expires_at,
+           j.account_id, j.user_id, j.platform, a.platform_account_id, a.name, a.handle, a.scopes,
+           coalesce((select g.login from orbyt_private.account_grants g where g.account_id = a.account_id), ''), j.kind::text, j.title, j.caption, j.media, j.options, j.publish_at, j.expires_at,
            j.platform_post_id, j.permalink,
            coalesce((
              select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(

@@ -51,6 +51,12 @@ begin
       secret = coalesce(excluded.secret, s.secret),
       secret_key_id = coalesce(excluded.secret_key_id, s.secret_key_id),
       updated_at = now();
+  -- Read back from the platform after the post was out: the user sees it at once.
+  if p_done and p_result ->> 'permalink' is not null and orbyt_private.was_published(p_job_id) then
+    update orbyt.publish_jobs j
+    set permalink = p_result ->> 'permalink'
+    where j.job_id = p_job_id and j.permalink is distinct from p_result ->> 'permalink';
+  end if;
   -- A step was recorded: the job gets on, so earlier losses no longer count.
   update orbyt_private.job_queue q
   set started = q.started or p_step <> 'inspect', losses = 0
@@ -59,7 +65,7 @@ begin
 end
 $$;
 comment on function orbyt_private.save_step(uuid, integer, text, boolean, jsonb, bytea, text) is
-  'Journal a step: partial result (p_done false) or final. A secret given earlier is kept when none is given now.';
+  'Journal a step: partial result (p_done false) or final. A secret given earlier is kept when none is given now. A permalink found after the visible call goes to the row.';
 
 create function orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[])
 returns text

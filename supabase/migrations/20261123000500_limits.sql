@@ -9,22 +9,23 @@ security definer
 set search_path = ''
 as $$
 declare
+  v_phase orbyt_private.job_phase := case when p_phase = 'publish' then 'publish' else 'background' end;
   v_until timestamptz;
 begin
   if p_scope = 'platform' and not exists (select from orbyt.platforms p where p.platform = p_key) then
     raise exception using errcode = '22023', message = 'there is no platform ' || p_key;
   end if;
-  insert into orbyt_private.throttles as t (scope, key, until, code, updated_at)
-  values (p_scope, p_key, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
-  on conflict (scope, key) do update
+  insert into orbyt_private.throttles as t (scope, key, phase, until, code, updated_at)
+  values (p_scope, p_key, v_phase, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
+  on conflict (scope, key, phase) do update
   set until = greatest(t.until, excluded.until), code = excluded.code, updated_at = p_now,
       hits = case when t.until < p_now - interval '1 hour' then 1 else t.hits + 1 end
   returning t.until into v_until;
   if p_scope = 'account' then
     update orbyt_private.lanes l
     set blocked_until = greatest(l.blocked_until, v_until)
-    where l.account_id = p_key::uuid and (p_phase = 'publish' or l.phase <> 'publish');
-  else
+    where l.account_id = p_key::uuid and (v_phase = 'publish' or l.phase <> 'publish');
+  elsif v_phase = 'publish' then
     -- A longer pause (a person's) stays as it is.
     update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code)
     where p.platform = p_key and (p.paused_until is null or p.paused_until < v_until);
@@ -33,7 +34,7 @@ begin
 end
 $$;
 comment on function orbyt_private.set_throttle(text, text, double precision, text, text, timestamptz) is
-  'Leave a platform or an account alone for so many seconds (at most a week). The claim respects it, so the whole fleet does. A limit an account met in background work does not stop what is ready to be published.';
+  'Leave a platform or an account alone for so many seconds (at most a week). The claim respects it, so the whole fleet does. A limit met in background work does not stop what is ready to be published.';
 
 create function orbyt_private.clear_throttle(p_scope text, p_key text)
 returns void
@@ -174,6 +175,81 @@ $$;
 comment on function orbyt_private.close_quota(text, text, integer, timestamptz) is
   'The platform says the bucket is used up: nobody asks again before the reset. Returns the seconds until then.';
 
+-- Rolling windows: each unit comes back 24 hours after it was used. At most units_max rows count, so the sum is cheap.
+create function orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer,
+  p_now timestamptz default now(), out granted boolean, out reset_in_seconds double precision)
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_window interval := interval '24 hours';
+  v_used integer;
+  v_use record;
+begin
+  -- Counting and writing belong together; two workers must not both take the last unit.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(p_bucket || '/' || p_key, 0));
+  reset_in_seconds := 0;
+  if exists (select from orbyt_private.quota_uses u
+             where u.bucket = p_bucket and u.key = p_key and u.once = p_once and u.used_at > p_now - v_window) then
+    granted := true;
+    return;
+  end if;
+  select coalesce(sum(u.units), 0) into v_used
+  from orbyt_private.quota_uses u
+  where u.bucket = p_bucket and u.key = p_key and u.used_at > p_now - v_window;
+  granted := v_used + p_units <= p_units_max;
+  if granted then
+    insert into orbyt_private.quota_uses as u (bucket, key, once, units, units_max, used_at)
+    values (p_bucket, p_key, p_once, p_units, p_units_max, p_now)
+    on conflict (bucket, key, once) do update
+    set units = excluded.units, units_max = excluded.units_max, used_at = excluded.used_at;
+    return;
+  end if;
+  -- When enough of the oldest uses have come back. The loop ends after at most units_max rows.
+  for v_use in
+    select u.units, u.used_at from orbyt_private.quota_uses u
+    where u.bucket = p_bucket and u.key = p_key and u.used_at > p_now - v_window
+    order by u.used_at
+  loop
+    v_used := v_used - v_use.units;
+    reset_in_seconds := extract(epoch from v_use.used_at + v_window - p_now);
+    exit when v_used + p_units <= p_units_max;
+  end loop;
+end
+$$;
+comment on function orbyt_private.reserve_rolling_quota(text, text, text, integer, integer, timestamptz) is
+  'Reserve units of an allowance that comes back 24 hours after each use. p_once names the use: asked for again it costs nothing. Refused: granted is false and the wait is named.';
+
+create function orbyt_private.close_rolling_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamptz default now())
+returns double precision
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_window interval := interval '24 hours';
+  v_used integer;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(p_bucket || '/' || p_key, 0));
+  select coalesce(sum(u.units), 0) into v_used
+  from orbyt_private.quota_uses u
+  where u.bucket = p_bucket and u.key = p_key and u.used_at > p_now - v_window;
+  -- The platform counts more than we know of (posts made elsewhere): what is missing is noted as used an hour short of a day
+  -- ago, so that the next look comes in an hour.
+  if v_used < p_units_max then
+    insert into orbyt_private.quota_uses as u (bucket, key, once, units, units_max, used_at)
+    values (p_bucket, p_key, 'closed', p_units_max - v_used, p_units_max, p_now - v_window + interval '1 hour')
+    on conflict (bucket, key, once) do update
+    set units = case when u.used_at > p_now - v_window then u.units else 0 end + excluded.units,
+        units_max = excluded.units_max, used_at = excluded.used_at;
+  end if;
+  return 3600;
+end
+$$;
+comment on function orbyt_private.close_rolling_quota(text, text, integer, timestamptz) is
+  'The platform says the allowance is used up: nobody asks again for an hour. Returns the seconds until then.';
+
 -- Upkeep ------------------------------------------------------------------------------------------------------------------
 
 create function orbyt_private.expire_jobs(p_limit integer default 200, p_now timestamptz default now())
@@ -309,6 +385,7 @@ begin
   where w.lease_until < p_now - interval '1 day'
     and not exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id);
   delete from orbyt_private.quota_ledger l where l.resets_at < p_now - interval '40 days';
+  delete from orbyt_private.quota_uses u where u.used_at < p_now - interval '25 hours';
   delete from orbyt_private.throttles t where t.until < p_now - interval '1 day';
   update orbyt.platforms p set paused_until = null, pause_code = null
   where p.paused_until < p_now and not exists (select from orbyt_private.breakers b where b.platform = p.platform);
@@ -349,6 +426,15 @@ as $$
     'quota', coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('bucket', q.bucket, 'key', q.key,
                'left', case when q.closed_at is null then q.units_max - q.units_used else 0 end))
-      from orbyt_private.quota_ledger q where q.resets_at > p_now), '[]'::jsonb))
+      from (
+        select q.bucket, q.key, q.units_max, q.units_used, q.closed_at from orbyt_private.quota_ledger q where q.resets_at > p_now
+        union all
+        -- One number for all accounts of a bucket, the scarcest: a metric per account would have no end.
+        select u.bucket, 'scarcest account', min(u.units_max), max(u.used), null
+        from (
+          select x.bucket, max(x.units_max) as units_max, sum(x.units) as used
+          from orbyt_private.quota_uses x where x.used_at > p_now - interval '24 hours'
+          group by x.bucket, x.key) u
+        group by u.bucket) q), '[]'::jsonb))
 $$;
 comment on function orbyt_private.queue_facts(timestamptz) is 'Numbers for /metrics, read from small tables only.';

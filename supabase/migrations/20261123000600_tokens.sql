@@ -187,7 +187,7 @@ $$;
 comment on function orbyt_private.mark_needs_reauth(uuid, bigint, text) is
   'A platform rejected the account itself (permission lost, account closed). Ignored if the grant was replaced meanwhile.';
 
-create function orbyt_private.accounts_to_refresh(p_limit integer default 50, p_now timestamptz default now())
+create function orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer default 50, p_now timestamptz default now())
 returns table (account_id uuid, platform text)
 language sql
 stable
@@ -200,6 +200,7 @@ as $$
   from orbyt.accounts a
   join orbyt_private.account_grants g on g.account_id = a.account_id
   where a.status = 'active'
+    and g.login = any (p_logins)
     and (g.refresh_not_before is null or g.refresh_not_before <= p_now)
     and (g.refresh_lease_until is null or g.refresh_lease_until <= p_now)
     and (
@@ -212,7 +213,7 @@ as $$
   order by coalesce(g.refreshed_at, g.granted_at)
   limit p_limit
 $$;
-comment on function orbyt_private.accounts_to_refresh(integer, timestamptz) is 'Accounts whose connection should be tried now.';
+comment on function orbyt_private.accounts_to_refresh(text[], integer, timestamptz) is 'Accounts whose connection should be tried now, of the logins whose grants can be renewed.';
 
 create function orbyt_private.connect_account(
   p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text,

@@ -111,7 +111,7 @@ comment on function orbyt_private.reschedule_own_job(uuid, timestamptz, timestam
 
 create function orbyt_private.check_own_post(
   p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb,
-  p_publish_at timestamptz, p_expires_at timestamptz
+  p_publish_at timestamptz, p_expires_at timestamptz, p_storage_problems jsonb default '[]'
 )
 returns jsonb
 language plpgsql
@@ -141,7 +141,7 @@ begin
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', c.code, 'field', c.field, 'detail', c.detail))
       from orbyt_private.check_content(
         v_account.platform, p_kind, p_title, p_caption, coalesce(p_media, '[]'::jsonb), coalesce(p_options, '{}'::jsonb),
-        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb);
+        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb) || p_storage_problems;
   end if;
   return (
     select coalesce(pg_catalog.jsonb_agg(x.problem || pg_catalog.jsonb_build_object(
@@ -150,8 +150,8 @@ begin
     left join orbyt.error_catalog e on e.code = x.problem ->> 'code');
 end
 $$;
-comment on function orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz) is
-  'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted.';
+comment on function orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb) is
+  'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted. What the caller cannot read in Storage only the caller''s role can tell, so it is given.';
 
 -- The RPCs ------------------------------------------------------------------------------------------------------------------
 
@@ -191,7 +191,11 @@ language sql
 stable
 security invoker
 set search_path = ''
-as $$ select orbyt_private.check_own_post($1, $2, $3, $4, $5, $6, $7, $8) $$;
+as $$
+  select orbyt_private.check_own_post($1, $2, $3, $4, $5, $6, $7, $8, (
+    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', p.code, 'field', p.field, 'detail', p.detail)), '[]'::jsonb)
+    from orbyt_private.storage_problems($5) p))
+$$;
 comment on function orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz) is
   'Pre-flight without inserting: every problem the insert would be refused for, with the field to mark. An empty array means fine.';
 
@@ -376,12 +380,18 @@ select l.bucket, l.key, l.units_max, l.units_used, case when l.closed_at is null
        (select count(*) from orbyt.publish_jobs j
         where l.bucket = 'youtube_uploads' and j.platform = 'youtube' and j.status = 'queued' and j.publish_at < l.resets_at) as scheduled_before_reset
 from orbyt_private.quota_ledger l
-where l.resets_at > now();
+where l.resets_at > now()
+union all
+select u.bucket, u.key, max(u.units_max), sum(u.units)::integer, greatest(max(u.units_max) - sum(u.units)::integer, 0),
+       min(u.used_at) + interval '24 hours', null
+from orbyt_private.quota_uses u
+where u.used_at > now() - interval '24 hours'
+group by u.bucket, u.key;
 comment on view orbyt_private.quota_left is 'Allowance of the current window: used, left, and what is scheduled against it.';
 comment on column orbyt_private.quota_left.bucket is 'Bucket.';
 comment on column orbyt_private.quota_left.key is 'Project or account.';
 comment on column orbyt_private.quota_left.units_max is 'Allowance.';
 comment on column orbyt_private.quota_left.units_used is 'Used or reserved.';
 comment on column orbyt_private.quota_left.units_left is 'Left.';
-comment on column orbyt_private.quota_left.resets_at is 'When it resets.';
-comment on column orbyt_private.quota_left.scheduled_before_reset is 'Queued uploads that want to go out before the reset.';
+comment on column orbyt_private.quota_left.resets_at is 'When it resets; in a rolling window, when the oldest use comes back.';
+comment on column orbyt_private.quota_left.scheduled_before_reset is 'Queued uploads that want to go out before the reset; null for rolling windows.';

@@ -66,6 +66,27 @@ create trigger accounts_broadcast_update after update on orbyt.accounts
   when ((old.status, old.error_code, old.name) is distinct from (new.status, new.error_code, new.name))
   execute function orbyt_private.accounts_broadcast();
 
+create function orbyt_private.side_tasks_broadcast()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'side_task', pg_catalog.jsonb_build_object(
+    'job_id', new.job_id, 'task', new.task, 'status', new.status, 'error_code', new.error_code, 'version', new.version));
+  return null;
+end
+$$;
+comment on function orbyt_private.side_tasks_broadcast() is 'One message per visible change of a side task.';
+
+create trigger side_tasks_broadcast_insert after insert on orbyt.side_tasks
+  for each row execute function orbyt_private.side_tasks_broadcast();
+create trigger side_tasks_broadcast_update after update on orbyt.side_tasks
+  for each row
+  when ((old.status, old.error_code) is distinct from (new.status, new.error_code))
+  execute function orbyt_private.side_tasks_broadcast();
+
 do $$
 begin
   if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
@@ -74,6 +95,9 @@ begin
     end if;
     if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'accounts') then
       alter publication supabase_realtime add table orbyt.accounts;
+    end if;
+    if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'side_tasks') then
+      alter publication supabase_realtime add table orbyt.side_tasks;
     end if;
   end if;
 end
@@ -101,7 +125,11 @@ grant execute on function orbyt.cancel_job(uuid), orbyt.retry_job(uuid), orbyt.r
 -- Called by the invoker functions above; each checks ownership itself.
 grant execute on function orbyt_private.cancel_own_job(uuid), orbyt_private.retry_own_job(uuid),
   orbyt_private.reschedule_own_job(uuid, timestamptz, timestamptz),
-  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz)
+  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb)
+  to authenticated, service_role;
+-- What the writer of a row can read in Storage is asked as that role, by check_post and by a trigger.
+grant execute on function orbyt_private.percent_decoded(text), orbyt_private.is_public_object(text, text),
+  orbyt_private.can_read_object(text, text), orbyt_private.storage_problems(jsonb), orbyt_private.raise_error(text, text, text)
   to authenticated, service_role;
 
 grant execute on function
@@ -128,6 +156,13 @@ grant execute on function
   orbyt_private.report_recovery(text),
   orbyt_private.reserve_quota(text, text, integer, integer, timestamptz),
   orbyt_private.close_quota(text, text, integer, timestamptz),
+  orbyt_private.reserve_rolling_quota(text, text, text, integer, integer, timestamptz),
+  orbyt_private.close_rolling_quota(text, text, integer, timestamptz),
+  orbyt_private.begin_side_task(uuid, integer, text),
+  orbyt_private.note_side_task(uuid, integer, text, text, text, text),
+  orbyt_private.note_hosted(uuid, integer, text),
+  orbyt_private.hosted_to_remove(integer, timestamptz),
+  orbyt_private.forget_hosted(text[], timestamptz),
   orbyt_private.expire_jobs(integer, timestamptz),
   orbyt_private.tend_accounts(integer),
   orbyt_private.prune(integer, timestamptz),
@@ -138,7 +173,7 @@ grant execute on function
   orbyt_private.finish_refresh(uuid, bigint, uuid, jsonb, text[]),
   orbyt_private.fail_refresh(uuid, bigint, uuid, text, double precision),
   orbyt_private.mark_needs_reauth(uuid, bigint, text),
-  orbyt_private.accounts_to_refresh(integer, timestamptz),
+  orbyt_private.accounts_to_refresh(text[], integer, timestamptz),
   orbyt_private.connect_account(uuid, text, text, text, text, text[], text, uuid),
   orbyt_private.store_grant(uuid, jsonb, text[], double precision)
   to orbyt_worker;

@@ -11,5 +11,6 @@ create policy publish_jobs_insert on orbyt.publish_jobs for insert to authentica
 create policy publish_jobs_update on orbyt.publish_jobs for update to authenticated
   using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 create policy job_events_select on orbyt.job_events for select to authenticated using (user_id = (select auth.uid()));
+create policy side_tasks_select on orbyt.side_tasks for select to authenticated using (user_id = (select auth.uid()));
 create policy orbyt_own_topic on realtime.messages for select to authenticated
   using (extension = 'broadcast' and (select realtime.topic()) = 'orbyt:' || (select auth.uid())::text);

@@ -95,7 +95,7 @@ def test_two_jobs_of_one_video_download_it_once(world: World) -> None:
 
 def test_a_lost_grant_holds_the_jobs_and_reconnecting_releases_them(world: World) -> None:
     account = world.channel()
-    world.sandbox.state.google.kill_grant(refresh_token=account.refresh_token)
+    world.sandbox.state.google.kill_grant(refresh_token=account.tokens["refresh_token"])
     job_id = world.insert(account, title="Waiting", media=[world.video()])
     other = world.insert(
         account, title="Later", media=[world.video()], publish_at=datetime.now(UTC) + timedelta(days=2)
@@ -109,8 +109,8 @@ def test_a_lost_grant_holds_the_jobs_and_reconnecting_releases_them(world: World
         )
         assert state == [{"status": "needs_reauth", "error_code": "google_grant_invalid"}]
         sub = world.sandbox.state.google.accounts()[0].sub
-        token = world.sandbox.state.google.issue_refresh_token(sub, channel_id=account.channel_id)
-        world.database.store_refresh_token(account.account_id, world.key, token)
+        token = world.sandbox.state.google.issue_refresh_token(sub, channel_id=account.platform_account_id)
+        world.database.store_tokens(account.account_id, world.key, {"refresh_token": token})
         assert world.wait_for(job_id, "published", "failed")["status"] == "published"
         assert world.wait_for(other, "queued")["error_code"] is None
     assert len(world.videos(account)) == 1
@@ -147,7 +147,7 @@ def test_bad_files_end_in_their_code_in_one_attempt(world: World, path: str, cod
     assert (row["status"], row["error_code"]) == ("failed", code)
     assert row["attempt"] <= 3
     assert world.videos(account) == []
-    assert world.sandbox.state.youtube.list_uploads(account.channel_id) == []
+    assert world.sandbox.state.youtube.list_uploads(account.platform_account_id) == []
 
 
 def test_a_file_replaced_before_its_time_is_looked_at_again(world: World) -> None:

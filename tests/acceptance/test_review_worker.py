@@ -13,7 +13,7 @@ from orbyt_worker import app
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.local import LocalDatabase
-from orbyt_worker.platforms.base import ApiResponse, Http, TokenGrant
+from orbyt_worker.platforms.base import ApiResponse, Credentials, Http, TokenGrant
 from orbyt_worker.platforms.http import ApiClient
 from orbyt_worker.sandbox.postgres import LocalPostgres
 from orbyt_worker.settings import Settings
@@ -116,12 +116,12 @@ class _Reconnecting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def refresh(self, http: Http, config: Settings, refresh_token: str) -> TokenGrant:
+    async def refresh(self, http: Http, config: Settings, credentials: Credentials) -> TokenGrant:
         if self.refused == 0:
             self.refused = 1
             self._world.database.fetch("select orbyt_private.store_grant(%s, '[]')", [self._account_id])
             raise Failure(ErrorCode.GOOGLE_GRANT_INVALID, "the old grant", http_status=400)
-        granted: TokenGrant = await self._inner.refresh(http, config, refresh_token)
+        granted: TokenGrant = await self._inner.refresh(http, config, credentials)
         return granted
 
 

@@ -134,7 +134,7 @@ async def test_a_dead_grant_that_was_replaced_meanwhile_does_not_disconnect(worl
             )
             == "ok"
         )
-        world.database.store_refresh_token(account.account_id, world.key, "1//a-newer-grant")
+        world.database.store_tokens(account.account_id, world.key, {"refresh_token": "1//a-newer-grant"})
         answer = await tokens._queries.fail_refresh(
             account.account_id,
             version=grant.version,

@@ -55,10 +55,10 @@ def test_sigterm_gives_the_job_back_at_once_and_the_next_worker_continues(world:
     row = world.job(job_id)
     assert (row["status"], row["attempt"]) == ("publishing", 1)
     # The lease was 60 s: only giving back lets the next worker begin now.
-    sessions = len(world.sandbox.state.youtube.list_uploads(account.channel_id))
+    sessions = len(world.sandbox.state.youtube.list_uploads(account.platform_account_id))
     with world.worker(name="second", lease_seconds=60, heartbeat_seconds=15):
         assert world.wait_for(job_id, "published", "failed", "held")["status"] == "published"
-    assert len(world.sandbox.state.youtube.list_uploads(account.channel_id)) == sessions == 1
+    assert len(world.sandbox.state.youtube.list_uploads(account.platform_account_id)) == sessions == 1
     assert len(world.videos(account)) == 1
 
 

@@ -62,6 +62,16 @@ ALTER TYPE orbyt.post_kind OWNER TO postgres;
 
 COMMENT ON TYPE orbyt.post_kind IS 'What sort of post it is.';
 
+CREATE TYPE orbyt.side_task_status AS ENUM (
+    'pending',
+    'done',
+    'failed'
+);
+
+ALTER TYPE orbyt.side_task_status OWNER TO postgres;
+
+COMMENT ON TYPE orbyt.side_task_status IS 'How a side task of a published post (first comment, thumbnail) stands.';
+
 CREATE TYPE orbyt_private.job_phase AS ENUM (
     'inspect',
     'background',
@@ -195,7 +205,11 @@ COMMENT ON FUNCTION orbyt.cancel_job(job_id uuid) IS 'Cancel a job that is not p
 CREATE FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text DEFAULT NULL::text, caption text DEFAULT NULL::text, media jsonb DEFAULT '[]'::jsonb, options jsonb DEFAULT '{}'::jsonb, publish_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
-    AS $_$ select orbyt_private.check_own_post($1, $2, $3, $4, $5, $6, $7, $8) $_$;
+    AS $_$
+  select orbyt_private.check_own_post($1, $2, $3, $4, $5, $6, $7, $8, (
+    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', p.code, 'field', p.field, 'detail', p.detail)), '[]'::jsonb)
+    from orbyt_private.storage_problems($5) p))
+$_$;
 
 ALTER FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone) OWNER TO postgres;
 
@@ -283,7 +297,7 @@ ALTER FUNCTION orbyt_private.accounts_broadcast() OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.accounts_broadcast() IS 'One message per visible change of an account.';
 
-CREATE FUNCTION orbyt_private.accounts_to_refresh(p_limit integer DEFAULT 50, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(account_id uuid, platform text)
+CREATE FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer DEFAULT 50, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(account_id uuid, platform text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -293,6 +307,7 @@ CREATE FUNCTION orbyt_private.accounts_to_refresh(p_limit integer DEFAULT 50, p_
   from orbyt.accounts a
   join orbyt_private.account_grants g on g.account_id = a.account_id
   where a.status = 'active'
+    and g.login = any (p_logins)
     and (g.refresh_not_before is null or g.refresh_not_before <= p_now)
     and (g.refresh_lease_until is null or g.refresh_lease_until <= p_now)
     and (
@@ -306,9 +321,9 @@ CREATE FUNCTION orbyt_private.accounts_to_refresh(p_limit integer DEFAULT 50, p_
   limit p_limit
 $$;
 
-ALTER FUNCTION orbyt_private.accounts_to_refresh(p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.accounts_to_refresh(p_limit integer, p_now timestamp with time zone) IS 'Accounts whose connection should be tried now.';
+COMMENT ON FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) IS 'Accounts whose connection should be tried now, of the logins whose grants can be renewed.';
 
 CREATE FUNCTION orbyt_private.add_event(p_job orbyt.publish_jobs, p_event text, p_error_code text DEFAULT NULL::text, p_detail jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE sql
@@ -321,6 +336,23 @@ $$;
 ALTER FUNCTION orbyt_private.add_event(p_job orbyt.publish_jobs, p_event text, p_error_code text, p_detail jsonb) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.add_event(p_job orbyt.publish_jobs, p_event text, p_error_code text, p_detail jsonb) IS 'Append one line to a job''s history.';
+
+CREATE FUNCTION orbyt_private.are_user_tags(p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select pg_catalog.jsonb_typeof(p_value) = 'array' and not exists (
+    select from pg_catalog.jsonb_array_elements(case when pg_catalog.jsonb_typeof(p_value) = 'array' then p_value else '[]' end) as t (tag)
+    where case when pg_catalog.jsonb_typeof(t.tag) <> 'object' then true
+               else pg_catalog.jsonb_typeof(t.tag -> 'username') is distinct from 'string'
+                 or exists (select from pg_catalog.jsonb_object_keys(t.tag) as k where k not in ('username', 'x', 'y', 'media'))
+                 or exists (select from unnest(array['x', 'y', 'media']) as n
+                            where coalesce(pg_catalog.jsonb_typeof(t.tag -> n), 'null') not in ('number', 'null')) end)
+$$;
+
+ALTER FUNCTION orbyt_private.are_user_tags(p_value jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.are_user_tags(p_value jsonb) IS 'Whether a value is a list of {username, x?, y?, media?}.';
 
 CREATE FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integer, p_step text, p_call_timeout_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -385,6 +417,31 @@ ALTER FUNCTION orbyt_private.begin_refresh(p_account_id uuid, p_version bigint, 
 
 COMMENT ON FUNCTION orbyt_private.begin_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_lease_seconds double precision, p_worker_id uuid, p_now timestamp with time zone) IS 'Take the refresh lease of an account: ok, busy (somebody is at it), changed (read again), cooling (failed lately).';
 
+CREATE FUNCTION orbyt_private.begin_side_task(p_job_id uuid, p_attempt integer, p_task text, OUT answer text, OUT tries integer, OUT age_seconds double precision) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_job orbyt.publish_jobs;
+begin
+  v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
+  if v_job.job_id is null then
+    answer := 'stale';
+    return;
+  end if;
+  insert into orbyt.side_tasks as t (job_id, task, user_id, tries)
+  values (p_job_id, p_task, v_job.user_id, 1)
+  on conflict (job_id, task) do update
+  set tries = t.tries + 1, version = t.version + 1, updated_at = now()
+  returning t.tries, extract(epoch from now() - t.created_at)::double precision into begin_side_task.tries, begin_side_task.age_seconds;
+  answer := 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.begin_side_task(p_job_id uuid, p_attempt integer, p_task text, OUT answer text, OUT tries integer, OUT age_seconds double precision) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.begin_side_task(p_job_id uuid, p_attempt integer, p_task text, OUT answer text, OUT tries integer, OUT age_seconds double precision) IS 'A try of a side task begins: how many there were with this one, and the age of the first. ok or stale.';
+
 CREATE FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -401,6 +458,23 @@ $$;
 ALTER FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb) IS 'Send one message to a user''s private topic orbyt:<user id>.';
+
+CREATE FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'extensions'
+    AS $$
+begin
+  if p_name is null or pg_catalog.to_regclass('storage.objects') is null then
+    return false;
+  end if;
+  return exists (select from storage.objects o where o.bucket_id = p_bucket and o.name = p_name)
+    or orbyt_private.is_public_object(p_bucket, p_name);
+end
+$$;
+
+ALTER FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) IS 'Whether the current role can read an object of Storage, by the policies of storage.objects or because its bucket is public.';
 
 CREATE FUNCTION orbyt_private.cancel_own_job(p_job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql SECURITY DEFINER
@@ -447,38 +521,274 @@ COMMENT ON FUNCTION orbyt_private.catalog_message(p_code text, p_detail text) IS
 CREATE FUNCTION orbyt_private.check_content(p_platform text, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) RETURNS TABLE(code text, field text, detail text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    AS $$
+    AS $_$
 declare
   v_platform orbyt.platforms;
+  v_own jsonb := '[]';
 begin
   select * into v_platform from orbyt.platforms p where p.platform = p_platform;
-  if p_kind is null or not p_kind = any (v_platform.kinds) then
-    return query select 'kind_not_supported', 'kind', v_platform.title || ' takes ' || pg_catalog.array_to_string(v_platform.kinds, ', ');
+  -- The name is a row of orbyt.platforms, and quoted all the same.
+  if pg_catalog.to_regprocedure(pg_catalog.format('orbyt_private.%I(jsonb, jsonb, orbyt.post_kind, text, text, jsonb, jsonb)', 'check_' || v_platform.platform)) is not null then
+    execute pg_catalog.format(
+      'select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(c.code, c.field, c.detail)), ''[]'') from orbyt_private.%I($1, $2, $3, $4, $5, $6, $7) c',
+      'check_' || v_platform.platform)
+    into v_own
+    using v_platform.limits, v_platform.options, p_kind, p_title, p_caption, p_media, p_options;
   end if;
-  if p_platform = 'youtube' then
-    return query select c.code, c.field, c.detail
-      from orbyt_private.check_youtube(v_platform.limits, v_platform.options, p_title, p_caption, p_media, p_options) c;
-  end if;
-  return query select c.code, c.field, c.detail from orbyt_private.check_media(p_media) c;
-  if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
-     or not pg_catalog.isfinite(p_publish_at) then
-    return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
-  elsif p_publish_at < '2001-01-01' then
-    return query select 'publish_at_invalid', 'publish_at', 'too far in the past';
-  end if;
-  if p_expires_at <= p_publish_at then
-    return query select 'expires_at_invalid', 'expires_at', 'the deadline is not after publish_at';
-  elsif not pg_catalog.isfinite(p_expires_at) or p_expires_at > '2900-01-01' then
-    return query select 'expires_at_invalid', 'expires_at', 'too far in the future';
-  elsif p_expires_at <= now() then
-    return query select 'expires_at_invalid', 'expires_at', 'the deadline has passed';
-  end if;
+  -- In the order of the fields in a form; within a field in the order they were found.
+  return query
+    select x.code, x.field, x.detail
+    from (
+      select 1 as source, c.n, c.code, c.field, c.detail
+      from rows from (orbyt_private.check_shape(v_platform, p_kind, p_title, p_media, p_options)) with ordinality as c (code, field, detail, n)
+      union all
+      select 2, o.n, o.problem ->> 0, o.problem ->> 1, o.problem ->> 2
+      from pg_catalog.jsonb_array_elements(v_own) with ordinality as o (problem, n)
+      union all
+      select 3, c.n, c.code, c.field, c.detail
+      from rows from (orbyt_private.check_media(p_media)) with ordinality as c (code, field, detail, n)
+      union all
+      select 4, c.n, c.code, c.field, c.detail
+      from rows from (orbyt_private.check_times(p_publish_at, p_expires_at)) with ordinality as c (code, field, detail, n)
+    ) x
+    order by coalesce(pg_catalog.array_position(
+      array['kind', 'title', 'caption', 'options', 'media', 'publish_at', 'expires_at'], substring(x.field from '^[a-z_]+')), 99), x.source, x.n;
 end
-$$;
+$_$;
 
 ALTER FUNCTION orbyt_private.check_content(p_platform text, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.check_content(p_platform text, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'All problems of a post that its row shows, in a fixed order: kind, title, caption, options, media, times.';
+
+CREATE FUNCTION orbyt_private.check_facebook(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_title text := orbyt_private.trim_blank(p_title);
+  v_text text := orbyt_private.trim_blank(p_caption);
+  v_options jsonb := case when pg_catalog.jsonb_typeof(p_options) = 'object' then p_options else '{}' end;
+  -- Null unless it is a string: other types are said by check_options.
+  v_link text := case when pg_catalog.jsonb_typeof(v_options -> 'link') = 'string' then v_options ->> 'link' end;
+  v_comment text := case when pg_catalog.jsonb_typeof(v_options -> 'first_comment') = 'string'
+                         then orbyt_private.trim_blank(v_options ->> 'first_comment') end;
+  v_units integer;
+  v_units_max integer := (p_limits ->> 'text_utf16_units_max')::integer;
+begin
+  if p_kind in ('video', 'reel') then
+    v_units := orbyt_private.utf16_units(v_title);
+    if v_units > (p_limits ->> 'title_utf16_units_max')::integer then
+      return query select 'title_too_long', 'title', v_units || ' characters, at most ' || (p_limits ->> 'title_utf16_units_max');
+    end if;
+    if v_title ~ '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f]' then
+      return query select 'title_invalid', 'title', 'a title has no control characters';
+    end if;
+  end if;
+
+  if p_kind = 'story' then
+    if v_text <> '' then
+      return query select 'caption_invalid', 'caption', 'a Facebook story has no text; put it into the picture';
+    end if;
+  else
+    if p_kind = 'text' and v_text = '' and coalesce(v_link, '') = '' then
+      return query select 'caption_missing', 'caption', 'a text post needs a text or a link';
+    end if;
+    v_units := orbyt_private.utf16_units(v_text);
+    if v_units > v_units_max then
+      return query select 'caption_too_long', 'caption', v_units || ' characters, at most ' || v_units_max;
+    end if;
+    if v_text ~ '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f]' then
+      return query select 'caption_invalid', 'caption', 'a text has no control characters except line breaks and tabs';
+    end if;
+  end if;
+
+  if v_comment is not null then
+    v_units := orbyt_private.utf16_units(v_comment);
+    if p_kind = 'story' then
+      return query select 'option_invalid', 'options.first_comment', 'a story has no comments';
+    elsif v_units = 0 then
+      return query select 'option_invalid', 'options.first_comment', 'a comment that is not empty is expected';
+    elsif v_units > v_units_max then
+      return query select 'option_invalid', 'options.first_comment', v_units || ' characters, at most ' || v_units_max;
+    elsif v_comment ~ '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f]' then
+      return query select 'option_invalid', 'options.first_comment', 'a comment has no control characters except line breaks and tabs';
+    end if;
+  end if;
+  if v_link is not null then
+    if p_kind is distinct from 'text' then
+      return query select 'option_invalid', 'options.link', 'a link goes with kind text only; put it into the caption';
+    elsif pg_catalog.length(v_link) > (p_limits ->> 'link_characters_max')::integer
+          or v_link !~* '^https?://[^\u0001-\u0020\u007f/?#\\@]+([/?#][^\u0001-\u0020\u007f]*)?$' then
+      return query select 'option_invalid', 'options.link', 'an address that begins with https:// or http:// is expected';
+    end if;
+  end if;
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.check_facebook(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.check_facebook(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) IS 'Problems that only Facebook has with a post, by the row alone.';
+
+CREATE FUNCTION orbyt_private.check_instagram(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_caption text := orbyt_private.trim_blank(p_caption);
+  v_options jsonb := case when pg_catalog.jsonb_typeof(p_options) = 'object' then p_options else '{}' end;
+  v_units_max integer := (p_limits ->> 'caption_utf16_units_max')::integer;
+  v_count integer;
+  v_word text;
+  v_key text;
+  v_value jsonb;
+  v_text text;
+begin
+  if p_kind = 'story' then
+    if v_caption <> '' then
+      return query select 'caption_invalid', 'caption', 'a story on Instagram has no caption';
+    end if;
+  else
+    v_count := orbyt_private.utf16_units(v_caption);
+    if v_count > v_units_max then
+      return query select 'caption_too_long', 'caption', v_count || ' characters, at most ' || v_units_max;
+    end if;
+    foreach v_word in array array['hashtags', 'mentions'] loop
+      v_count := pg_catalog.regexp_count(v_caption, case v_word
+        when 'hashtags' then '(?<![0-9A-Za-z_&/#@])#[0-9A-Za-z_\u00a1-\U0010ffff]'
+        else '(?<![0-9A-Za-z_&/#@.])@[0-9A-Za-z_.]' end);
+      if v_count > (p_limits ->> (v_word || '_max'))::integer then
+        return query select 'caption_invalid', 'caption', v_count || ' ' || v_word || ', at most ' || (p_limits ->> (v_word || '_max'));
+      end if;
+    end loop;
+  end if;
+
+  for v_key in select k from pg_catalog.jsonb_object_keys(v_options) as k where p_allowed ? k order by k collate "C" loop
+    v_value := v_options -> v_key;
+    -- Null unless it is a string: other types are said by check_options.
+    v_text := case when pg_catalog.jsonb_typeof(v_value) = 'string' then v_value #>> '{}' end;
+    if pg_catalog.jsonb_typeof(v_value) = 'null' or orbyt_private.trim_blank(v_text) = '' and v_text is not null then
+      continue; -- the same as not given
+    elsif not v_key = any (coalesce(orbyt_private.instagram_options(p_kind), array[v_key])) then
+      return query select 'option_invalid', 'options.' || v_key, 'Instagram has no ' || v_key || ' for the kind ' || p_kind;
+    elsif v_key = 'collaborators' and pg_catalog.jsonb_typeof(v_value) = 'array'
+          and not exists (select from pg_catalog.jsonb_array_elements(v_value) as e (each) where pg_catalog.jsonb_typeof(e.each) <> 'string') then
+      if pg_catalog.jsonb_array_length(v_value) > (p_limits ->> 'collaborators_max')::integer then
+        return query select 'option_invalid', 'options.collaborators',
+          pg_catalog.jsonb_array_length(v_value) || ' collaborators, at most ' || (p_limits ->> 'collaborators_max');
+      end if;
+      return query
+        select 'option_invalid', 'options.collaborators[' || (e.n - 1) || ']', 'a username is expected'
+        from pg_catalog.jsonb_array_elements_text(v_value) with ordinality as e (name, n)
+        where e.name !~ '^@?[A-Za-z0-9._]{1,30}$'
+        order by e.n;
+    elsif v_key = 'user_tags' then
+      return query select c.code, c.field, c.detail from orbyt_private.check_instagram_tags(p_limits, p_kind, p_media, v_value) c;
+    elsif v_key = 'location_id' and v_text !~ '^[0-9]{1,20}$' then
+      return query select 'option_invalid', 'options.location_id', 'the id of a place, digits only, is expected';
+    elsif v_key in ('audio_name', 'first_comment') and orbyt_private.utf16_units(v_text) > v_units_max then
+      return query select 'option_invalid', 'options.' || v_key, orbyt_private.utf16_units(v_text) || ' characters, at most ' || v_units_max;
+    end if;
+  end loop;
+
+  if pg_catalog.jsonb_typeof(p_media) <> 'array' then
+    return;
+  end if;
+  return query
+    with items as (
+      select e.n, e.item ->> 'type' as type, e.item ->> 'cover_url' as cover_url, e.item ->> 'cover_offset_ms' as cover_offset_ms,
+             coalesce(orbyt_private.utf16_units(e.item ->> 'alt_text'), 0) as units
+      from pg_catalog.jsonb_array_elements(p_media) with ordinality as e (item, n)
+      where pg_catalog.jsonb_typeof(e.item) = 'object'
+    ), found as (
+      select i.n, 1 as place, '.alt_text' as name,
+             case when i.type = 'video' or p_kind = 'story'
+                  then 'Instagram has no alternative text for ' || case when p_kind = 'story' then 'a story' else 'a video' end
+                  else i.units || ' characters, at most ' || (p_limits ->> 'alt_text_utf16_units_max') end as why
+      from items i
+      where (i.units > 0 and (i.type = 'video' or p_kind = 'story')) or i.units > (p_limits ->> 'alt_text_utf16_units_max')::integer
+      union all
+      select i.n, 2, '.cover_url', 'only a reel has a cover of its own on Instagram'
+      from items i
+      where i.cover_url is not null and p_kind is distinct from 'reel' and p_kind is distinct from 'video'
+      union all
+      select i.n, 3, '.cover_offset_ms', 'Instagram has no cover for ' || case when p_kind = 'story' then 'a story' else 'an image' end
+      from items i
+      where i.cover_offset_ms is not null and (i.type = 'image' or p_kind = 'story')
+    )
+    select 'option_invalid', 'media[' || (f.n - 1) || ']' || f.name, f.why
+    from found f
+    order by f.n, f.place;
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.check_instagram(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.check_instagram(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) IS 'Problems that only Instagram has with a post, by the row alone.';
+
+CREATE FUNCTION orbyt_private.check_instagram_tags(p_limits jsonb, p_kind orbyt.post_kind, p_media jsonb, p_tags jsonb) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_items integer := case when pg_catalog.jsonb_typeof(p_media) = 'array' then pg_catalog.jsonb_array_length(p_media) else 0 end;
+  v_tags_max integer := (p_limits ->> 'user_tags_max')::integer;
+  v_counts integer[] := '{}';
+  v_index integer := -1;
+  v_tag jsonb;
+  v_number numeric;
+  v_type text;
+  v_place text;
+  v_x numeric;
+  v_y numeric;
+begin
+  -- What is no list of tags is said by check_options.
+  if not orbyt_private.are_user_tags(p_tags)
+     or exists (select from pg_catalog.jsonb_array_elements(p_tags) as t (tag) where abs(coalesce((t.tag ->> 'media')::numeric, 0)) >= 1000) then
+    return;
+  end if;
+  if pg_catalog.jsonb_array_length(p_tags) > v_tags_max * greatest(v_items, 1) then
+    return query select 'option_invalid', 'options.user_tags',
+      pg_catalog.jsonb_array_length(p_tags) || ' tags, at most ' || v_tags_max || ' on each item';
+    return;
+  end if;
+  for v_tag in select t.tag from pg_catalog.jsonb_array_elements(p_tags) as t (tag) loop
+    v_index := v_index + 1;
+    v_place := 'options.user_tags[' || v_index || ']';
+    if v_tag ->> 'username' !~ '^@?[A-Za-z0-9._]{1,30}$' then
+      return query select 'option_invalid', v_place || '.username', 'a username is expected';
+    end if;
+    v_number := coalesce((v_tag ->> 'media')::numeric, 0);
+    if v_number <> pg_catalog.trunc(v_number) or v_number < 0 or v_number >= greatest(v_items, 1) then
+      return query select 'option_invalid', v_place || '.media', 'the number of an item is expected, 0 is the first';
+      continue;
+    elsif v_items = 0 then
+      continue;
+    end if;
+    v_counts[v_number::integer] := coalesce(v_counts[v_number::integer], 0) + 1;
+    v_type := p_media -> v_number::integer ->> 'type';
+    v_x := (v_tag ->> 'x')::numeric;
+    v_y := (v_tag ->> 'y')::numeric;
+    if v_type = 'video' and p_kind is distinct from 'story' then
+      if v_x is not null or v_y is not null then
+        return query select 'option_invalid', v_place, 'a tag on a video has no position';
+      end if;
+    elsif (v_x is null) <> (v_y is null) or (v_x is null and p_kind is distinct from 'story') then
+      return query select 'option_invalid', v_place, 'a tag on an image needs x and y';
+    elsif v_x not between 0 and 1 or v_y not between 0 and 1 then
+      return query select 'option_invalid', v_place, 'x and y go from 0 to 1';
+    end if;
+  end loop;
+  return query
+    select 'option_invalid', 'options.user_tags', v_counts[n] || ' tags on media[' || n || '], at most ' || v_tags_max
+    from pg_catalog.generate_series(0, v_items - 1) as n
+    where v_counts[n] > v_tags_max
+    order by n;
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.check_instagram_tags(p_limits jsonb, p_kind orbyt.post_kind, p_media jsonb, p_tags jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.check_instagram_tags(p_limits jsonb, p_kind orbyt.post_kind, p_media jsonb, p_tags jsonb) IS 'Problems with the user_tags of an Instagram post: number, usernames, which item, position.';
 
 CREATE FUNCTION orbyt_private.check_media(p_media jsonb) RETURNS TABLE(code text, field text, detail text)
     LANGUAGE plpgsql STABLE
@@ -556,7 +866,9 @@ begin
     return case when p_url ~ '^mux://[A-Za-z0-9]{4,128}$' then null else 'media_url_invalid' end;
   end if;
   if p_url ~ '^storage://' then
-    return case when p_url ~ '^storage://[A-Za-z0-9_.-]+/[^?#]+$' and coalesce((orbyt_private.setting('storage_sources'))::boolean, false)
+    -- The same as in the worker (media/storage.py); whether the object is there is asked by storage_problems.
+    return case when p_url ~ '^storage://[A-Za-z0-9_.-]+/[^?#]+$' and p_url !~ '^storage://[^/]+/(.*/)?[.]{0,2}(/|$)'
+                     and coalesce((orbyt_private.setting('storage_sources'))::boolean, false)
                 then null else 'media_url_invalid' end;
   end if;
   if p_url !~* '^https?://' then
@@ -599,7 +911,7 @@ ALTER FUNCTION orbyt_private.check_media_url(p_url text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.check_media_url(p_url text) IS 'Catalog code of what is wrong with a media URL by its look alone; null if nothing is.';
 
-CREATE FUNCTION orbyt_private.check_options(p_platform text, p_title text, p_allowed jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
+CREATE FUNCTION orbyt_private.check_options(p_title text, p_allowed jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $_$
@@ -634,20 +946,18 @@ begin
         pg_catalog.jsonb_typeof(v_value) <> 'string'
         or not (v_value #>> '{}') = any (pg_catalog.string_to_array(pg_catalog.substr(v_kind, 6), '|'))) then
       return query select 'option_invalid', 'options.' || v_key, 'one of ' || pg_catalog.replace(pg_catalog.substr(v_kind, 6), '|', ', ') || ' is expected';
-    elsif p_platform = 'youtube' and v_key = 'category_id' and (v_value #>> '{}') !~ '^[0-9]{1,3}$' then
-      return query select 'category_invalid', 'options.category_id', 'the number of a YouTube category, as a string, is expected';
-    elsif p_platform = 'youtube' and v_key = 'playlist_id' and (v_value #>> '{}') !~ '^[A-Za-z0-9_-]{2,64}$' then
-      return query select 'option_invalid', 'options.playlist_id', 'the id of a playlist is expected';
+    elsif v_kind = 'user_tags' and not orbyt_private.are_user_tags(v_value) then
+      return query select 'option_invalid', 'options.' || v_key, 'a list of {username, x?, y?, media?} is expected';
     end if;
   end loop;
 end
 $_$;
 
-ALTER FUNCTION orbyt_private.check_options(p_platform text, p_title text, p_allowed jsonb, p_options jsonb) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.check_options(p_title text, p_allowed jsonb, p_options jsonb) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.check_options(p_platform text, p_title text, p_allowed jsonb, p_options jsonb) IS 'Problems with platform options: unknown keys by name, wrong types.';
+COMMENT ON FUNCTION orbyt_private.check_options(p_title text, p_allowed jsonb, p_options jsonb) IS 'Problems with platform options: unknown keys by name, wrong types.';
 
-CREATE FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) RETURNS jsonb
+CREATE FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb DEFAULT '[]'::jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -673,7 +983,7 @@ begin
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', c.code, 'field', c.field, 'detail', c.detail))
       from orbyt_private.check_content(
         v_account.platform, p_kind, p_title, p_caption, coalesce(p_media, '[]'::jsonb), coalesce(p_options, '{}'::jsonb),
-        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb);
+        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb) || p_storage_problems;
   end if;
   return (
     select coalesce(pg_catalog.jsonb_agg(x.problem || pg_catalog.jsonb_build_object(
@@ -683,33 +993,144 @@ begin
 end
 $$;
 
-ALTER FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted.';
+COMMENT ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) IS 'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted. What the caller cannot read in Storage only the caller''s role can tell, so it is given.';
 
-CREATE FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_title text, p_caption text, p_media jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
-    LANGUAGE plpgsql IMMUTABLE
+CREATE TABLE orbyt.platforms (
+    platform text NOT NULL,
+    title text NOT NULL,
+    kinds orbyt.post_kind[] DEFAULT '{}'::orbyt.post_kind[] NOT NULL,
+    shapes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    limits jsonb DEFAULT '{}'::jsonb NOT NULL,
+    options jsonb DEFAULT '{}'::jsonb NOT NULL,
+    required_scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    enabled boolean DEFAULT true NOT NULL,
+    prepare_lead interval DEFAULT '01:15:00'::interval NOT NULL,
+    paused_until timestamp with time zone,
+    pause_code text
+);
+
+ALTER TABLE orbyt.platforms OWNER TO postgres;
+
+COMMENT ON TABLE orbyt.platforms IS 'The platforms Orbyt publishes to, with their limits, so that a UI can show and check them.';
+
+COMMENT ON COLUMN orbyt.platforms.platform IS 'facebook, instagram, youtube.';
+
+COMMENT ON COLUMN orbyt.platforms.title IS 'Name to show.';
+
+COMMENT ON COLUMN orbyt.platforms.kinds IS 'Kinds of post this platform takes.';
+
+COMMENT ON COLUMN orbyt.platforms.shapes IS 'Per kind: media_min, media_max, types of media, and whether it has a title (required, optional, ignored).';
+
+COMMENT ON COLUMN orbyt.platforms.limits IS 'Limits by name; the unit is in the name. Generated from the worker''s rules.';
+
+COMMENT ON COLUMN orbyt.platforms.options IS 'Keys allowed in publish_jobs.options, with their type.';
+
+COMMENT ON COLUMN orbyt.platforms.required_scopes IS 'Permissions an account must have granted.';
+
+COMMENT ON COLUMN orbyt.platforms.enabled IS 'False: new jobs for this platform are refused.';
+
+COMMENT ON COLUMN orbyt.platforms.prepare_lead IS 'How long before publish_at the hidden work may start.';
+
+COMMENT ON COLUMN orbyt.platforms.paused_until IS 'While in the future, nothing is sent to this platform (outage, app-wide limit, or an operator).';
+
+COMMENT ON COLUMN orbyt.platforms.pause_code IS 'Why it is paused.';
+
+CREATE FUNCTION orbyt_private.check_shape(p_platform orbyt.platforms, p_kind orbyt.post_kind, p_title text, p_media jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
+declare
+  v_shape jsonb := p_platform.shapes -> p_kind::text;
+  v_min integer := (v_shape ->> 'media_min')::integer;
+  v_max integer := (v_shape ->> 'media_max')::integer;
+  v_count integer := case when pg_catalog.jsonb_typeof(p_media) = 'array' then pg_catalog.jsonb_array_length(p_media) end;
+  v_types text[] := array(select pg_catalog.jsonb_array_elements_text(v_shape -> 'types'));
+  v_wanted text := case when v_min = v_max then v_min::text else v_min || ' to ' || v_max end
+    || ' of type ' || pg_catalog.array_to_string(v_types, ' or ');
+begin
+  if v_shape is null then
+    return query select 'kind_not_supported', 'kind', p_platform.title || ' takes ' || pg_catalog.array_to_string(p_platform.kinds, ', ');
+  elsif v_shape ->> 'title' = 'required' and orbyt_private.trim_blank(p_title) = '' then
+    return query select 'title_missing', 'title', p_platform.title || ' needs a title here';
+  end if;
+  return query select c.code, c.field, c.detail from orbyt_private.check_options(p_platform.title, p_platform.options, p_options) c;
+  if v_shape is null or v_count is null then
+    return;
+  end if;
+  if v_max = 0 then
+    if v_count > 0 then
+      return query select 'media_not_allowed', 'media', 'a ' || p_kind || ' post has no media';
+    end if;
+    return;
+  end if;
+  if v_count = 0 and v_min > 0 then
+    return query select 'media_missing', 'media', v_wanted || ' expected';
+    return;
+  end if;
+  if v_count < v_min or v_count > v_max then
+    return query select 'media_count', 'media', v_count || ' items, ' || v_wanted || ' expected';
+  end if;
+  return query
+    select 'media_type_not_supported', 'media[' || (e.n - 1) || '].type',
+           p_platform.title || ' takes ' || pg_catalog.array_to_string(v_types, ' or ') || ' here'
+    from pg_catalog.jsonb_array_elements(p_media) with ordinality as e (item, n)
+    -- What is no type at all is said by check_media.
+    where e.item ->> 'type' in ('image', 'video') and not (e.item ->> 'type') = any (v_types)
+    order by e.n;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.check_shape(p_platform orbyt.platforms, p_kind orbyt.post_kind, p_title text, p_media jsonb, p_options jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.check_shape(p_platform orbyt.platforms, p_kind orbyt.post_kind, p_title text, p_media jsonb, p_options jsonb) IS 'Problems of kind, title, options, number and type of media, on every platform alike.';
+
+CREATE FUNCTION orbyt_private.check_times(p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+  if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
+     or not pg_catalog.isfinite(p_publish_at) then
+    return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
+  elsif p_publish_at < '2001-01-01' then
+    return query select 'publish_at_invalid', 'publish_at', 'too far in the past';
+  end if;
+  if p_expires_at <= p_publish_at then
+    return query select 'expires_at_invalid', 'expires_at', 'the deadline is not after publish_at';
+  elsif not pg_catalog.isfinite(p_expires_at) or p_expires_at > '2900-01-01' then
+    return query select 'expires_at_invalid', 'expires_at', 'too far in the future';
+  elsif p_expires_at <= now() then
+    return query select 'expires_at_invalid', 'expires_at', 'the deadline has passed';
+  end if;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.check_times(p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.check_times(p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'Problems with publish_at and expires_at.';
+
+CREATE FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $_$
 declare
   v_title text := orbyt_private.trim_blank(p_title);
   v_caption text := coalesce(p_caption, '');
   v_units integer := orbyt_private.utf16_units(v_title);
   v_bytes integer := pg_catalog.octet_length(pg_catalog.convert_to(v_caption, 'UTF8'));
+  v_options jsonb := case when pg_catalog.jsonb_typeof(p_options) = 'object' then p_options else '{}' end;
   v_tags text[];
   v_tag_units integer;
 begin
-  if v_title = '' then
-    return query select 'title_missing', 'title', 'a YouTube video needs a title';
-  else
-    if v_units > (p_limits ->> 'title_utf16_units_max')::integer then
-      return query select 'title_too_long', 'title', v_units || ' characters, at most ' || (p_limits ->> 'title_utf16_units_max');
-    end if;
-    if v_title ~ '[<>]' then
-      return query select 'title_invalid', 'title', 'YouTube allows no < or > in a title';
-    elsif v_title ~ '[\u0001-\u001f\u007f]' then
-      return query select 'title_invalid', 'title', 'a title is one line without control characters';
-    end if;
+  if v_units > (p_limits ->> 'title_utf16_units_max')::integer then
+    return query select 'title_too_long', 'title', v_units || ' characters, at most ' || (p_limits ->> 'title_utf16_units_max');
+  end if;
+  if v_title ~ '[<>]' then
+    return query select 'title_invalid', 'title', 'YouTube allows no < or > in a title';
+  elsif v_title ~ '[\u0001-\u001f\u007f]' then
+    return query select 'title_invalid', 'title', 'a title is one line without control characters';
   end if;
 
   if v_bytes > (p_limits ->> 'description_bytes_max')::integer then
@@ -721,11 +1142,35 @@ begin
     return query select 'caption_invalid', 'caption', 'a description has no control characters except line breaks and tabs';
   end if;
 
-  return query select c.code, c.field, c.detail from orbyt_private.check_options('youtube', 'YouTube', p_allowed, p_options) c;
+  if pg_catalog.jsonb_typeof(v_options -> 'category_id') = 'string' and v_options ->> 'category_id' !~ '^[0-9]{1,3}$' then
+    return query select 'category_invalid', 'options.category_id', 'the number of a YouTube category, as a string, is expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'playlist_id') = 'string' and v_options ->> 'playlist_id' !~ '^[A-Za-z0-9_-]{2,64}$' then
+    return query select 'option_invalid', 'options.playlist_id', 'the id of a playlist is expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'captions_language') = 'string'
+     and v_options ->> 'captions_language' !~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$' then
+    return query select 'option_invalid', 'options.captions_language', 'a language tag such as en or pt-BR is expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'captions_name') = 'string'
+     and orbyt_private.utf16_units(v_options ->> 'captions_name') > (p_limits ->> 'captions_name_utf16_units_max')::integer then
+    return query select 'option_invalid', 'options.captions_name', 'at most ' || (p_limits ->> 'captions_name_utf16_units_max') || ' characters are expected';
+  end if;
+  if pg_catalog.jsonb_typeof(v_options -> 'captions_url') = 'string' then
+    if pg_catalog.jsonb_typeof(v_options -> 'captions_language') is distinct from 'string' then
+      return query select 'option_invalid', 'options.captions_language', 'captions need their language';
+    end if;
+    -- A public address like any other; what it leads to is checked by the worker before it connects.
+    return query
+      select c.code, 'options.captions_url', ''
+      from (select case when v_options ->> 'captions_url' !~* '^https?://' then 'media_url_invalid'
+                        else orbyt_private.check_media_url(v_options ->> 'captions_url') end as code) c
+      where c.code is not null;
+  end if;
 
-  if pg_catalog.jsonb_typeof(p_options -> 'tags') = 'array' then
+  if pg_catalog.jsonb_typeof(v_options -> 'tags') = 'array' then
     select pg_catalog.array_agg(orbyt_private.trim_blank(x.tag)) into v_tags
-    from pg_catalog.jsonb_array_elements(p_options -> 'tags') with ordinality as e (value, n)
+    from pg_catalog.jsonb_array_elements(v_options -> 'tags') with ordinality as e (value, n)
     cross join lateral (select e.value #>> '{}' as tag) x
     where pg_catalog.jsonb_typeof(e.value) = 'string' and orbyt_private.trim_blank(x.tag) <> '';
     select coalesce(sum(orbyt_private.utf16_units(t.tag) + case when t.tag like '% %' then 2 else 0 end), 0)
@@ -738,29 +1183,14 @@ begin
       return query select 'tags_invalid', 'options.tags', 'a tag has no <, > or control characters';
     end if;
   end if;
-
-  if pg_catalog.jsonb_typeof(p_media) = 'array' then
-    if pg_catalog.jsonb_array_length(p_media) = 0 then
-      return query select 'media_missing', 'media', 'a YouTube post is one video';
-    else
-      if pg_catalog.jsonb_array_length(p_media) > (p_limits ->> 'media_count_max')::integer then
-        return query select 'media_count', 'media', pg_catalog.jsonb_array_length(p_media) || ' items, exactly one video is expected';
-      end if;
-      return query
-        select 'media_type_not_supported', 'media[' || (e.n - 1) || '].type', 'YouTube takes videos only'
-        from pg_catalog.jsonb_array_elements(p_media) with ordinality as e (item, n)
-        where e.item ->> 'type' = 'image'
-        order by e.n;
-    end if;
-  end if;
 end
-$$;
+$_$;
 
-ALTER FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_title text, p_caption text, p_media jsonb, p_options jsonb) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_title text, p_caption text, p_media jsonb, p_options jsonb) IS 'Problems of a YouTube post, by the row alone.';
+COMMENT ON FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) IS 'Problems that only YouTube has with a post, by the row alone.';
 
-CREATE FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(job_id uuid, attempt integer, failures integer, phase text, claimed_at timestamp with time zone, created_at timestamp with time zone, account_id uuid, user_id uuid, platform text, platform_account_id text, account_name text, scopes text[], kind text, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone, platform_post_id text, permalink text, steps jsonb)
+CREATE FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(job_id uuid, attempt integer, failures integer, phase text, claimed_at timestamp with time zone, created_at timestamp with time zone, account_id uuid, user_id uuid, platform text, platform_account_id text, account_name text, handle text, scopes text[], login text, kind text, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone, platform_post_id text, permalink text, steps jsonb)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -797,7 +1227,7 @@ begin
       where (b.platform is null or b.probe_at <= p_now)
         and (p.paused_until is null or p.paused_until <= p_now)
         and not exists (
-          select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now)
+          select from orbyt_private.throttles t where t.scope = 'platform' and t.key = p.platform and t.until > p_now and (t.phase = 'publish' or v_phase <> 'publish'))
       order by pg_catalog.random()
     loop
       exit when v_slots <= 0;
@@ -850,8 +1280,8 @@ begin
 
   return query
     select j.job_id, j.attempt, q.failures, q.phase::text, q.claimed_at, j.created_at,
-           j.account_id, j.user_id, j.platform, a.platform_account_id, a.name, a.scopes,
-           j.kind::text, j.title, j.caption, j.media, j.options, j.publish_at, j.expires_at,
+           j.account_id, j.user_id, j.platform, a.platform_account_id, a.name, a.handle, a.scopes,
+           coalesce((select g.login from orbyt_private.account_grants g where g.account_id = a.account_id), ''), j.kind::text, j.title, j.caption, j.media, j.options, j.publish_at, j.expires_at,
            j.platform_post_id, j.permalink,
            coalesce((
              select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
@@ -912,6 +1342,35 @@ $$;
 ALTER FUNCTION orbyt_private.close_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.close_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) IS 'The platform says the bucket is used up: nobody asks again before the reset. Returns the seconds until then.';
+
+CREATE FUNCTION orbyt_private.close_rolling_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone DEFAULT now()) RETURNS double precision
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_window interval := interval '24 hours';
+  v_used integer;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(p_bucket || '/' || p_key, 0));
+  select coalesce(sum(u.units), 0) into v_used
+  from orbyt_private.quota_uses u
+  where u.bucket = p_bucket and u.key = p_key and u.used_at > p_now - v_window;
+  -- The platform counts more than we know of (posts made elsewhere): what is missing is noted as used an hour short of a day
+  -- ago, so that the next look comes in an hour.
+  if v_used < p_units_max then
+    insert into orbyt_private.quota_uses as u (bucket, key, once, units, units_max, used_at)
+    values (p_bucket, p_key, 'closed', p_units_max - v_used, p_units_max, p_now - v_window + interval '1 hour')
+    on conflict (bucket, key, once) do update
+    set units = case when u.used_at > p_now - v_window then u.units else 0 end + excluded.units,
+        units_max = excluded.units_max, used_at = excluded.used_at;
+  end if;
+  return 3600;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.close_rolling_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.close_rolling_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) IS 'The platform says the allowance is used up: nobody asks again for an hour. Returns the seconds until then.';
 
 CREATE FUNCTION orbyt_private.confirm_publish(p_job_id uuid, p_attempt integer, p_step text, p_result jsonb) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1130,6 +1589,24 @@ ALTER FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint,
 
 COMMENT ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) IS 'Store refreshed tokens if nobody changed the grant meanwhile (compare and set). An old worker never overwrites a newer reconnect.';
 
+CREATE FUNCTION orbyt_private.forget_hosted(p_paths text[], p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count integer;
+begin
+  -- One that was noted again in the meantime stays, as it does in hosted_to_remove.
+  delete from orbyt_private.hosted_media h where h.path = any (p_paths) and h.created_at < p_now - interval '10 minutes';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.forget_hosted(p_paths text[], p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.forget_hosted(p_paths text[], p_now timestamp with time zone) IS 'The objects are removed. Returns how many were forgotten. Safe to repeat.';
+
 CREATE FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1151,7 +1628,7 @@ ALTER FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_st
 
 COMMENT ON FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) IS 'Do these hidden steps anew (an upload session is gone, the source changed).';
 
-CREATE FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) RETURNS integer
+CREATE FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_ends timestamp with time zone[], p_lost boolean, p_now timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -1166,15 +1643,16 @@ begin
   -- One statement for all jobs: their lanes are locked in order, once.
   update orbyt.publish_jobs j
   set run_at = case when q.losses >= v_losses_max then null
-                    else greatest(p_now, p_lease_end + coalesce((
+                    else greatest(p_now, x.lease_end + coalesce((
                       select max(s.call_timeout) from orbyt_private.job_steps s where s.job_id = j.job_id and s.state = 'begun'), interval '0')) end,
       -- A job on which every worker dies (a file that crashes a decoder) must not go round for ever.
       status = case when q.losses >= v_losses_max then 'held' when q.started then 'publishing' else 'queued' end::orbyt.job_status,
       error_code = case when q.losses >= v_losses_max then orbyt_private.known_code('worker_lost') else j.error_code end,
       error_message = case when q.losses >= v_losses_max then orbyt_private.catalog_message('worker_lost', null) else j.error_message end,
       retryable = case when q.losses >= v_losses_max then false else j.retryable end
-  from orbyt_private.job_queue q
-  where j.job_id = any (p_job_ids) and q.job_id = j.job_id;
+  from unnest(p_job_ids, p_lease_ends) as x (job_id, lease_end)
+  join orbyt_private.job_queue q on q.job_id = x.job_id
+  where j.job_id = x.job_id;
   insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt, error_code, detail)
   select j.job_id, j.user_id, 'taken_back', j.status, j.stage, j.attempt,
          case when j.status = 'held' then j.error_code end, pg_catalog.jsonb_build_object('run_at', j.run_at)
@@ -1185,9 +1663,9 @@ begin
 end
 $$;
 
-ALTER FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_ends timestamp with time zone[], p_lost boolean, p_now timestamp with time zone) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) IS 'Put claimed jobs back; p_lost counts it as a loss, and a job lost too often in a row is held for the operator.';
+COMMENT ON FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_ends timestamp with time zone[], p_lost boolean, p_now timestamp with time zone) IS 'Put claimed jobs back, each with the end of the lease it was held under; p_lost counts it as a loss, and a job lost too often in a row is held for the operator.';
 
 CREATE FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1306,6 +1784,60 @@ $$;
 ALTER FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) IS 'Somebody has to act before this job can go on.';
+
+CREATE FUNCTION orbyt_private.hosted_to_remove(p_limit integer DEFAULT 100, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(path text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select h.path
+  from orbyt_private.hosted_media h
+  left join orbyt.publish_jobs j on j.job_id = h.job_id
+  -- Noted just now: the upload may be on its way, and would come after the removal.
+  where h.created_at < p_now - interval '10 minutes'
+    and (
+      j.job_id is null
+      -- A platform may come back for a picture shortly after it said that the post is out.
+      or (j.status in ('published', 'failed', 'cancelled') and greatest(j.updated_at, h.created_at) < p_now - interval '1 hour')
+      or h.created_at < p_now - interval '7 days')
+  order by h.created_at, h.path
+  limit p_limit
+$$;
+
+ALTER FUNCTION orbyt_private.hosted_to_remove(p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.hosted_to_remove(p_limit integer, p_now timestamp with time zone) IS 'Objects nobody needs any more: their job ended more than an hour ago or is gone, or they are older than a week. Remove them, then forget_hosted.';
+
+CREATE FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_kind in ('reel', 'video') then array['audio_name', 'collaborators', 'first_comment', 'location_id', 'share_to_feed', 'user_tags']
+    when p_kind = 'photo' then array['collaborators', 'first_comment', 'image_fit', 'location_id', 'user_tags']
+    when p_kind = 'carousel' then array['collaborators', 'first_comment', 'image_fit', 'location_id', 'share_to_feed', 'user_tags']
+    when p_kind = 'story' then array['image_fit', 'location_id', 'user_tags']
+  end
+$$;
+
+ALTER FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) IS 'Options that a kind of Instagram post can express; null for a kind it does not have.';
+
+CREATE FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return exists (
+    select from storage.objects o
+    join storage.buckets b on b.id = o.bucket_id
+    where o.bucket_id = p_bucket and o.name = p_name and b.public);
+end
+$$;
+
+ALTER FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) IS 'Whether there is such an object in a public bucket, which anybody can read.';
 
 CREATE FUNCTION orbyt_private.known_code(p_code text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1469,6 +2001,56 @@ ALTER FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone)
 
 COMMENT ON FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone) IS 'Seconds until the next lane falls due; null if none. For the worker''s timer.';
 
+CREATE FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_job orbyt.publish_jobs;
+begin
+  v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
+  if v_job.job_id is null then
+    return 'stale';
+  end if;
+  insert into orbyt_private.hosted_media as h (path, job_id)
+  values (p_path, p_job_id)
+  on conflict (path) do update set created_at = now();
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) IS 'Note an object before it is uploaded, so that it is removed whatever happens. ok or stale. Safe to repeat.';
+
+CREATE FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text DEFAULT NULL::text, p_message text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_job orbyt.publish_jobs;
+begin
+  v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
+  if v_job.job_id is null then
+    return 'stale';
+  end if;
+  update orbyt.side_tasks t
+  set status = p_status::orbyt.side_task_status, error_code = orbyt_private.known_code(p_code), error_message = p_message,
+      version = t.version + 1, updated_at = now()
+  where t.job_id = p_job_id and t.task = p_task;
+  if p_status = 'done' then
+    perform orbyt_private.add_event(v_job, 'side_task_done', null, pg_catalog.jsonb_build_object('task', p_task));
+  elsif p_status = 'failed' then
+    perform orbyt_private.add_event(v_job, 'side_task_failed', p_code, pg_catalog.jsonb_build_object('task', p_task));
+  end if;
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) IS 'How a side task stands: pending (it is tried again), done, or failed with a code. The job is not touched.';
+
 CREATE FUNCTION orbyt_private.own_job(p_job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1488,6 +2070,34 @@ $$;
 ALTER FUNCTION orbyt_private.own_job(p_job_id uuid) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.own_job(p_job_id uuid) IS 'Lock a job of the caller; somebody else''s is answered like one that does not exist.';
+
+CREATE FUNCTION orbyt_private.percent_decoded(p_text text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  if pg_catalog.strpos(p_text, '%') = 0 then
+    return p_text;
+  end if;
+  return (
+    select pg_catalog.convert_from(
+      pg_catalog.decode(
+        pg_catalog.string_agg(
+          case when m.found[1] ~ '^%..$' then pg_catalog.substr(m.found[1], 2)
+               else pg_catalog.encode(pg_catalog.convert_to(m.found[1], 'UTF8'), 'hex') end,
+          '' order by m.n),
+        'hex'),
+      'UTF8')
+    from pg_catalog.regexp_matches(p_text, '%[0-9A-Fa-f]{2}|.', 'g') with ordinality as m (found, n));
+exception
+  when character_not_in_repertoire or untranslatable_character then
+    return null;
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.percent_decoded(p_text text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.percent_decoded(p_text text) IS 'Text of a URL with %XX decoded as UTF-8, as the worker does it; null if that is no text.';
 
 CREATE FUNCTION orbyt_private.prune(p_limit integer DEFAULT 1000, p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1535,6 +2145,7 @@ begin
   where w.lease_until < p_now - interval '1 day'
     and not exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id);
   delete from orbyt_private.quota_ledger l where l.resets_at < p_now - interval '40 days';
+  delete from orbyt_private.quota_uses u where u.used_at < p_now - interval '25 hours';
   delete from orbyt_private.throttles t where t.until < p_now - interval '1 day';
   update orbyt.platforms p set paused_until = null, pause_code = null
   where p.paused_until < p_now and not exists (select from orbyt_private.breakers b where b.platform = p.platform);
@@ -1794,6 +2405,34 @@ ALTER FUNCTION orbyt_private.publish_jobs_before_insert() OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.publish_jobs_before_insert() IS 'Defaults, ownership, pre-flight; resets every worker column. Refusals carry a catalog code.';
 
+CREATE FUNCTION orbyt_private.publish_jobs_before_storage() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_problem record;
+begin
+  if tg_op = 'UPDATE' and new.media is not distinct from old.media then
+    return new;
+  end if;
+  -- An insert that is repeated: the primary key or client_ref answers it, even if the object is gone by now.
+  if tg_op = 'INSERT' and exists (
+      select from orbyt.publish_jobs j
+      where j.user_id = new.user_id and (j.job_id = new.job_id or j.client_ref = new.client_ref)) then
+    return new;
+  end if;
+  select * into v_problem from orbyt_private.storage_problems(new.media) limit 1;
+  if found then
+    perform orbyt_private.raise_error(v_problem.code, v_problem.field, v_problem.detail);
+  end if;
+  return new;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.publish_jobs_before_storage() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.publish_jobs_before_storage() IS 'Objects of Storage that a post names must be readable for whoever writes the row. Runs as that role, after the checks of the content.';
+
 CREATE FUNCTION orbyt_private.publish_jobs_before_update() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2001,7 +2640,16 @@ CREATE FUNCTION orbyt_private.queue_facts(p_now timestamp with time zone DEFAULT
     'quota', coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('bucket', q.bucket, 'key', q.key,
                'left', case when q.closed_at is null then q.units_max - q.units_used else 0 end))
-      from orbyt_private.quota_ledger q where q.resets_at > p_now), '[]'::jsonb))
+      from (
+        select q.bucket, q.key, q.units_max, q.units_used, q.closed_at from orbyt_private.quota_ledger q where q.resets_at > p_now
+        union all
+        -- One number for all accounts of a bucket, the scarcest: a metric per account would have no end.
+        select u.bucket, 'scarcest account', min(u.units_max), max(u.used), null
+        from (
+          select x.bucket, max(x.units_max) as units_max, sum(x.units) as used
+          from orbyt_private.quota_uses x where x.used_at > p_now - interval '24 hours'
+          group by x.bucket, x.key) u
+        group by u.bucket) q), '[]'::jsonb))
 $$;
 
 ALTER FUNCTION orbyt_private.queue_facts(p_now timestamp with time zone) OWNER TO postgres;
@@ -2066,8 +2714,8 @@ begin
   select distinct k.account_id, k.phase, a.platform,
          coalesce((orbyt_private.setting(k.phase::text || '_in_flight_max'))::integer, 1),
          case when a.status <> 'active' then 'infinity'::timestamptz
-              when k.phase = 'publish' then null
-              else (select t.until from orbyt_private.throttles t where t.scope = 'account' and t.key = a.account_id::text) end
+              else (select max(t.until) from orbyt_private.throttles t
+                    where t.scope = 'account' and t.key = a.account_id::text and (t.phase = 'publish' or k.phase <> 'publish')) end
   from unnest(p_account_ids, p_phases) as k (account_id, phase)
   join orbyt.accounts a on a.account_id = k.account_id
   where not exists (select from orbyt_private.lanes l where l.account_id = k.account_id and l.phase = k.phase)
@@ -2321,6 +2969,51 @@ ALTER FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units in
 
 COMMENT ON FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision, OUT units_left integer) IS 'Reserve units of a bucket before the call is made; all workers share the ledger. Refused: granted is false and the reset is named.';
 
+CREATE FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone DEFAULT now(), OUT granted boolean, OUT reset_in_seconds double precision) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_window interval := interval '24 hours';
+  v_used integer;
+  v_use record;
+begin
+  -- Counting and writing belong together; two workers must not both take the last unit.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(p_bucket || '/' || p_key, 0));
+  reset_in_seconds := 0;
+  if exists (select from orbyt_private.quota_uses u
+             where u.bucket = p_bucket and u.key = p_key and u.once = p_once and u.used_at > p_now - v_window) then
+    granted := true;
+    return;
+  end if;
+  select coalesce(sum(u.units), 0) into v_used
+  from orbyt_private.quota_uses u
+  where u.bucket = p_bucket and u.key = p_key and u.used_at > p_now - v_window;
+  granted := v_used + p_units <= p_units_max;
+  if granted then
+    insert into orbyt_private.quota_uses as u (bucket, key, once, units, units_max, used_at)
+    values (p_bucket, p_key, p_once, p_units, p_units_max, p_now)
+    on conflict (bucket, key, once) do update
+    set units = excluded.units, units_max = excluded.units_max, used_at = excluded.used_at;
+    return;
+  end if;
+  -- When enough of the oldest uses have come back. The loop ends after at most units_max rows.
+  for v_use in
+    select u.units, u.used_at from orbyt_private.quota_uses u
+    where u.bucket = p_bucket and u.key = p_key and u.used_at > p_now - v_window
+    order by u.used_at
+  loop
+    v_used := v_used - v_use.units;
+    reset_in_seconds := extract(epoch from v_use.used_at + v_window - p_now);
+    exit when v_used + p_units <= p_units_max;
+  end loop;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) IS 'Reserve units of an allowance that comes back 24 hours after each use. p_once names the use: asked for again it costs nothing. Refused: granted is false and the wait is named.';
+
 CREATE FUNCTION orbyt_private.retire_worker(p_worker_id uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -2410,7 +3103,8 @@ begin
     order by q.job_id
     for update of j, q
   ) x;
-  return case when v_jobs is null then 0 else orbyt_private.free_claims(v_jobs, p_now, false, p_now) end;
+  return case when v_jobs is null then 0 else orbyt_private.free_claims(
+    v_jobs, pg_catalog.array_fill(p_now, array[pg_catalog.cardinality(v_jobs)]), false, p_now) end;
 end
 $$;
 
@@ -2438,6 +3132,12 @@ begin
       secret = coalesce(excluded.secret, s.secret),
       secret_key_id = coalesce(excluded.secret_key_id, s.secret_key_id),
       updated_at = now();
+  -- Read back from the platform after the post was out: the user sees it at once.
+  if p_done and p_result ->> 'permalink' is not null and orbyt_private.was_published(p_job_id) then
+    update orbyt.publish_jobs j
+    set permalink = p_result ->> 'permalink'
+    where j.job_id = p_job_id and j.permalink is distinct from p_result ->> 'permalink';
+  end if;
   -- A step was recorded: the job gets on, so earlier losses no longer count.
   update orbyt_private.job_queue q
   set started = q.started or p_step <> 'inspect', losses = 0
@@ -2448,7 +3148,7 @@ $$;
 
 ALTER FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) IS 'Journal a step: partial result (p_done false) or final. A secret given earlier is kept when none is given now.';
+COMMENT ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) IS 'Journal a step: partial result (p_done false) or final. A secret given earlier is kept when none is given now. A permalink found after the visible call goes to the row.';
 
 CREATE FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2481,22 +3181,23 @@ CREATE FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds d
     SET search_path TO ''
     AS $$
 declare
+  v_phase orbyt_private.job_phase := case when p_phase = 'publish' then 'publish' else 'background' end;
   v_until timestamptz;
 begin
   if p_scope = 'platform' and not exists (select from orbyt.platforms p where p.platform = p_key) then
     raise exception using errcode = '22023', message = 'there is no platform ' || p_key;
   end if;
-  insert into orbyt_private.throttles as t (scope, key, until, code, updated_at)
-  values (p_scope, p_key, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
-  on conflict (scope, key) do update
+  insert into orbyt_private.throttles as t (scope, key, phase, until, code, updated_at)
+  values (p_scope, p_key, v_phase, p_now + pg_catalog.make_interval(secs => least(greatest(p_seconds, 0), 604800)), p_code, p_now)
+  on conflict (scope, key, phase) do update
   set until = greatest(t.until, excluded.until), code = excluded.code, updated_at = p_now,
       hits = case when t.until < p_now - interval '1 hour' then 1 else t.hits + 1 end
   returning t.until into v_until;
   if p_scope = 'account' then
     update orbyt_private.lanes l
     set blocked_until = greatest(l.blocked_until, v_until)
-    where l.account_id = p_key::uuid and (p_phase = 'publish' or l.phase <> 'publish');
-  else
+    where l.account_id = p_key::uuid and (v_phase = 'publish' or l.phase <> 'publish');
+  elsif v_phase = 'publish' then
     -- A longer pause (a person's) stays as it is.
     update orbyt.platforms p set paused_until = v_until, pause_code = orbyt_private.known_code(p_code)
     where p.platform = p_key and (p.paused_until is null or p.paused_until < v_until);
@@ -2507,7 +3208,7 @@ $$;
 
 ALTER FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds double precision, p_code text, p_phase text, p_now timestamp with time zone) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds double precision, p_code text, p_phase text, p_now timestamp with time zone) IS 'Leave a platform or an account alone for so many seconds (at most a week). The claim respects it, so the whole fleet does. A limit an account met in background work does not stop what is ready to be published.';
+COMMENT ON FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds double precision, p_code text, p_phase text, p_now timestamp with time zone) IS 'Leave a platform or an account alone for so many seconds (at most a week). The claim respects it, so the whole fleet does. A limit met in background work does not stop what is ready to be published.';
 
 CREATE FUNCTION orbyt_private.setting(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -2519,6 +3220,45 @@ $$;
 ALTER FUNCTION orbyt_private.setting(p_name text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.setting(p_name text) IS 'Value of one database-side setting.';
+
+CREATE FUNCTION orbyt_private.side_tasks_broadcast() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'side_task', pg_catalog.jsonb_build_object(
+    'job_id', new.job_id, 'task', new.task, 'status', new.status, 'error_code', new.error_code, 'version', new.version));
+  return null;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.side_tasks_broadcast() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.side_tasks_broadcast() IS 'One message per visible change of a side task.';
+
+CREATE FUNCTION orbyt_private.storage_problems(p_media jsonb) RETURNS TABLE(code text, field text, detail text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  if pg_catalog.jsonb_typeof(p_media) is distinct from 'array' then
+    return;
+  end if;
+  return query
+    select 'media_not_found', 'media[' || (e.n - 1) || '].' || k.key, 'no such object in Storage, or not one you can read'
+    from pg_catalog.jsonb_array_elements(p_media) with ordinality as e (item, n)
+    cross join (values (1, 'url'), (2, 'cover_url')) as k (place, key)
+    where (e.item ->> k.key) ~ '^storage://[^/?#]+/[^?#]+$'
+      and not orbyt_private.can_read_object(
+        substring(e.item ->> k.key from '^storage://([^/]+)/'),
+        orbyt_private.percent_decoded(substring(e.item ->> k.key from '^storage://[^/]+/(.*)$')))
+    order by e.n, k.place;
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.storage_problems(p_media jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.storage_problems(p_media jsonb) IS 'Objects of Storage among the media that do not exist or that the current role cannot read. Not security definer: the answer depends on who asks.';
 
 CREATE FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[] DEFAULT NULL::text[], p_token_expires_in_seconds double precision DEFAULT NULL::double precision) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2578,32 +3318,22 @@ CREATE FUNCTION orbyt_private.take_back(p_now timestamp with time zone DEFAULT n
     SET search_path TO ''
     AS $$
 declare
-  v_worker record;
   v_jobs uuid[];
-  v_count integer := 0;
+  v_lease_ends timestamptz[];
 begin
-  for v_worker in
-    select w.worker_id, w.lease_until, w.stopped_at from orbyt_private.workers w
-    where w.lease_until < p_now and exists (select from orbyt_private.job_queue q where q.worker_id = w.worker_id)
-    order by w.lease_until
-    -- One worker a call: the jobs of several would be freed lane after lane, in no order. The next claim takes the next.
-    limit 1
-  loop
-    select pg_catalog.array_agg(x.job_id) into v_jobs
-    from (
-      select q.job_id
-      from orbyt_private.job_queue q
-      join orbyt.publish_jobs j on j.job_id = q.job_id
-      where q.worker_id = v_worker.worker_id
-      order by q.job_id
-      limit p_limit
-      for update of q, j skip locked
-    ) x;
-    if v_jobs is not null then
-      v_count := v_count + orbyt_private.free_claims(v_jobs, v_worker.lease_until, true, p_now);
-    end if;
-  end loop;
-  return v_count;
+  -- Of all silent workers at once: jobs are locked in order, and freed by one statement, so that their lanes are, too.
+  select pg_catalog.array_agg(x.job_id), pg_catalog.array_agg(x.lease_until) into v_jobs, v_lease_ends
+  from (
+    select q.job_id, w.lease_until
+    from orbyt_private.workers w
+    join orbyt_private.job_queue q on q.worker_id = w.worker_id
+    join orbyt.publish_jobs j on j.job_id = q.job_id
+    where w.lease_until < p_now
+    order by q.job_id
+    limit p_limit
+    for update of q, j skip locked
+  ) x;
+  return case when v_jobs is null then 0 else orbyt_private.free_claims(v_jobs, v_lease_ends, true, p_now) end;
 end
 $$;
 
@@ -2970,43 +3700,6 @@ COMMENT ON COLUMN orbyt.jobs_needing_attention.attempt IS 'How often it was take
 
 COMMENT ON COLUMN orbyt.jobs_needing_attention.updated_at IS 'Last change.';
 
-CREATE TABLE orbyt.platforms (
-    platform text NOT NULL,
-    title text NOT NULL,
-    kinds orbyt.post_kind[] DEFAULT '{}'::orbyt.post_kind[] NOT NULL,
-    limits jsonb DEFAULT '{}'::jsonb NOT NULL,
-    options jsonb DEFAULT '{}'::jsonb NOT NULL,
-    required_scopes text[] DEFAULT '{}'::text[] NOT NULL,
-    enabled boolean DEFAULT true NOT NULL,
-    prepare_lead interval DEFAULT '01:15:00'::interval NOT NULL,
-    paused_until timestamp with time zone,
-    pause_code text
-);
-
-ALTER TABLE orbyt.platforms OWNER TO postgres;
-
-COMMENT ON TABLE orbyt.platforms IS 'The platforms Orbyt publishes to, with their limits, so that a UI can show and check them.';
-
-COMMENT ON COLUMN orbyt.platforms.platform IS 'facebook, instagram, youtube.';
-
-COMMENT ON COLUMN orbyt.platforms.title IS 'Name to show.';
-
-COMMENT ON COLUMN orbyt.platforms.kinds IS 'Kinds of post this platform takes.';
-
-COMMENT ON COLUMN orbyt.platforms.limits IS 'Limits by name; the unit is in the name. Generated from the worker''s rules.';
-
-COMMENT ON COLUMN orbyt.platforms.options IS 'Keys allowed in publish_jobs.options, with their type.';
-
-COMMENT ON COLUMN orbyt.platforms.required_scopes IS 'Permissions an account must have granted.';
-
-COMMENT ON COLUMN orbyt.platforms.enabled IS 'False: new jobs for this platform are refused.';
-
-COMMENT ON COLUMN orbyt.platforms.prepare_lead IS 'How long before publish_at the hidden work may start.';
-
-COMMENT ON COLUMN orbyt.platforms.paused_until IS 'While in the future, nothing is sent to this platform (outage, app-wide limit, or an operator).';
-
-COMMENT ON COLUMN orbyt.platforms.pause_code IS 'Why it is paused.';
-
 CREATE VIEW orbyt.queue_overview WITH (security_invoker='on') AS
  SELECT platform,
     status,
@@ -3036,6 +3729,44 @@ COMMENT ON COLUMN orbyt.queue_overview.jobs IS 'How many.';
 COMMENT ON COLUMN orbyt.queue_overview.next_run_at IS 'When the first of them is looked at next.';
 
 COMMENT ON COLUMN orbyt.queue_overview.oldest_created_at IS 'Oldest of them.';
+
+CREATE TABLE orbyt.side_tasks (
+    job_id uuid NOT NULL,
+    task text NOT NULL,
+    user_id uuid NOT NULL,
+    status orbyt.side_task_status DEFAULT 'pending'::orbyt.side_task_status NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    error_code text,
+    error_message text,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT side_tasks_failed_check CHECK (((status <> 'failed'::orbyt.side_task_status) OR (error_code IS NOT NULL)))
+);
+
+ALTER TABLE orbyt.side_tasks OWNER TO postgres;
+
+COMMENT ON TABLE orbyt.side_tasks IS 'What is done around a post that is out (first comment, thumbnail, playlist, captions). Each has an outcome of its own and never changes that of the post.';
+
+COMMENT ON COLUMN orbyt.side_tasks.job_id IS 'The job.';
+
+COMMENT ON COLUMN orbyt.side_tasks.task IS 'first_comment, thumbnail, playlist, captions.';
+
+COMMENT ON COLUMN orbyt.side_tasks.user_id IS 'Owner of the job.';
+
+COMMENT ON COLUMN orbyt.side_tasks.status IS 'pending, done, failed.';
+
+COMMENT ON COLUMN orbyt.side_tasks.tries IS 'How often it was tried.';
+
+COMMENT ON COLUMN orbyt.side_tasks.error_code IS 'Why it failed, or the latest problem while it is pending.';
+
+COMMENT ON COLUMN orbyt.side_tasks.error_message IS 'The problem in a sentence.';
+
+COMMENT ON COLUMN orbyt.side_tasks.version IS 'Grows with every change; drop late events by it.';
+
+COMMENT ON COLUMN orbyt.side_tasks.created_at IS 'First try.';
+
+COMMENT ON COLUMN orbyt.side_tasks.updated_at IS 'When it last changed.';
 
 CREATE TABLE orbyt_private.account_changes (
     change_id bigint NOT NULL,
@@ -3115,7 +3846,7 @@ COMMENT ON TABLE orbyt_private.account_secrets IS 'Tokens, sealed by the worker 
 
 COMMENT ON COLUMN orbyt_private.account_secrets.account_id IS 'The account; part of what the seal authenticates.';
 
-COMMENT ON COLUMN orbyt_private.account_secrets.kind IS 'access_token, refresh_token, page_token …';
+COMMENT ON COLUMN orbyt_private.account_secrets.kind IS 'access_token, refresh_token, user_token.';
 
 COMMENT ON COLUMN orbyt_private.account_secrets.sealed IS 'Version byte, IV, ciphertext, MAC.';
 
@@ -3146,6 +3877,22 @@ COMMENT ON COLUMN orbyt_private.breakers.probe_at IS 'When the next probe may be
 COMMENT ON COLUMN orbyt_private.breakers.openings IS 'How often in a row; the pause doubles with each.';
 
 COMMENT ON COLUMN orbyt_private.breakers.probing IS 'A job was let through to try.';
+
+CREATE TABLE orbyt_private.hosted_media (
+    path text NOT NULL,
+    job_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE orbyt_private.hosted_media OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.hosted_media IS 'Pictures the worker stored in its bucket for a platform to fetch. No foreign key: they are removed after their job is gone.';
+
+COMMENT ON COLUMN orbyt_private.hosted_media.path IS 'Name of the object in the worker''s bucket: job id, item, hash.';
+
+COMMENT ON COLUMN orbyt_private.hosted_media.job_id IS 'The job it was made for.';
+
+COMMENT ON COLUMN orbyt_private.hosted_media.created_at IS 'When it was last stored.';
 
 CREATE TABLE orbyt_private.job_queue (
     job_id uuid NOT NULL,
@@ -3308,21 +4055,57 @@ COMMENT ON COLUMN orbyt_private.quota_ledger.units_used IS 'Reserved or used.';
 
 COMMENT ON COLUMN orbyt_private.quota_ledger.closed_at IS 'Set when the platform itself said it is used up.';
 
+CREATE TABLE orbyt_private.quota_uses (
+    bucket text NOT NULL,
+    key text NOT NULL,
+    once text NOT NULL,
+    units integer DEFAULT 1 NOT NULL,
+    units_max integer NOT NULL,
+    used_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE orbyt_private.quota_uses OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.quota_uses IS 'Allowance used in rolling windows of 24 hours (reels of a page, containers of an Instagram account): one row per use, pruned when it no longer counts.';
+
+COMMENT ON COLUMN orbyt_private.quota_uses.bucket IS 'facebook_reels, instagram_containers, …';
+
+COMMENT ON COLUMN orbyt_private.quota_uses.key IS 'Account, or the name the platform gives the allowance.';
+
+COMMENT ON COLUMN orbyt_private.quota_uses.once IS 'What it was used for; the same again is not counted twice.';
+
+COMMENT ON COLUMN orbyt_private.quota_uses.units IS 'How much.';
+
+COMMENT ON COLUMN orbyt_private.quota_uses.units_max IS 'Allowance when it was used.';
+
+COMMENT ON COLUMN orbyt_private.quota_uses.used_at IS 'When; it counts for 24 hours.';
+
 CREATE VIEW orbyt_private.quota_left WITH (security_invoker='on') AS
- SELECT bucket,
-    key,
-    units_max,
-    units_used,
+ SELECT l.bucket,
+    l.key,
+    l.units_max,
+    l.units_used,
         CASE
-            WHEN (closed_at IS NULL) THEN (units_max - units_used)
+            WHEN (l.closed_at IS NULL) THEN (l.units_max - l.units_used)
             ELSE 0
         END AS units_left,
-    resets_at,
+    l.resets_at,
     ( SELECT count(*) AS count
            FROM orbyt.publish_jobs j
           WHERE ((l.bucket = 'youtube_uploads'::text) AND (j.platform = 'youtube'::text) AND (j.status = 'queued'::orbyt.job_status) AND (j.publish_at < l.resets_at))) AS scheduled_before_reset
    FROM orbyt_private.quota_ledger l
-  WHERE (resets_at > now());
+  WHERE (l.resets_at > now())
+UNION ALL
+ SELECT u.bucket,
+    u.key,
+    max(u.units_max) AS units_max,
+    (sum(u.units))::integer AS units_used,
+    GREATEST((max(u.units_max) - (sum(u.units))::integer), 0) AS units_left,
+    (min(u.used_at) + '24:00:00'::interval) AS resets_at,
+    NULL::bigint AS scheduled_before_reset
+   FROM orbyt_private.quota_uses u
+  WHERE (u.used_at > (now() - '24:00:00'::interval))
+  GROUP BY u.bucket, u.key;
 
 ALTER VIEW orbyt_private.quota_left OWNER TO postgres;
 
@@ -3338,9 +4121,9 @@ COMMENT ON COLUMN orbyt_private.quota_left.units_used IS 'Used or reserved.';
 
 COMMENT ON COLUMN orbyt_private.quota_left.units_left IS 'Left.';
 
-COMMENT ON COLUMN orbyt_private.quota_left.resets_at IS 'When it resets.';
+COMMENT ON COLUMN orbyt_private.quota_left.resets_at IS 'When it resets; in a rolling window, when the oldest use comes back.';
 
-COMMENT ON COLUMN orbyt_private.quota_left.scheduled_before_reset IS 'Queued uploads that want to go out before the reset.';
+COMMENT ON COLUMN orbyt_private.quota_left.scheduled_before_reset IS 'Queued uploads that want to go out before the reset; null for rolling windows.';
 
 CREATE TABLE orbyt_private.settings (
     name text NOT NULL,
@@ -3360,6 +4143,7 @@ CREATE TABLE orbyt_private.throttles (
     key text NOT NULL,
     until timestamp with time zone NOT NULL,
     code text NOT NULL,
+    phase orbyt_private.job_phase DEFAULT 'publish'::orbyt_private.job_phase NOT NULL,
     hits integer DEFAULT 1 NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT throttles_scope_check CHECK ((scope = ANY (ARRAY['platform'::text, 'account'::text])))
@@ -3376,6 +4160,8 @@ COMMENT ON COLUMN orbyt_private.throttles.key IS 'Platform name or account id.';
 COMMENT ON COLUMN orbyt_private.throttles.until IS 'End of the pause.';
 
 COMMENT ON COLUMN orbyt_private.throttles.code IS 'Why.';
+
+COMMENT ON COLUMN orbyt_private.throttles.phase IS 'background: hidden work waits, and what is ready to be published goes on; publish: everything waits.';
 
 COMMENT ON COLUMN orbyt_private.throttles.hits IS 'How often it was prolonged since it last ended.';
 
@@ -3474,6 +4260,9 @@ ALTER TABLE ONLY orbyt.publish_jobs
 ALTER TABLE ONLY orbyt.publish_jobs
     ADD CONSTRAINT publish_jobs_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY orbyt.side_tasks
+    ADD CONSTRAINT side_tasks_pkey PRIMARY KEY (job_id, task);
+
 ALTER TABLE ONLY orbyt_private.account_changes
     ADD CONSTRAINT account_changes_pkey PRIMARY KEY (change_id);
 
@@ -3485,6 +4274,9 @@ ALTER TABLE ONLY orbyt_private.account_secrets
 
 ALTER TABLE ONLY orbyt_private.breakers
     ADD CONSTRAINT breakers_pkey PRIMARY KEY (platform);
+
+ALTER TABLE ONLY orbyt_private.hosted_media
+    ADD CONSTRAINT hosted_media_pkey PRIMARY KEY (path);
 
 ALTER TABLE ONLY orbyt_private.job_queue
     ADD CONSTRAINT job_queue_pkey PRIMARY KEY (job_id);
@@ -3501,11 +4293,14 @@ ALTER TABLE ONLY orbyt_private.outage_reports
 ALTER TABLE ONLY orbyt_private.quota_ledger
     ADD CONSTRAINT quota_ledger_pkey PRIMARY KEY (bucket, key, window_start);
 
+ALTER TABLE ONLY orbyt_private.quota_uses
+    ADD CONSTRAINT quota_uses_pkey PRIMARY KEY (bucket, key, once);
+
 ALTER TABLE ONLY orbyt_private.settings
     ADD CONSTRAINT settings_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY orbyt_private.throttles
-    ADD CONSTRAINT throttles_pkey PRIMARY KEY (scope, key);
+    ADD CONSTRAINT throttles_pkey PRIMARY KEY (scope, key, phase);
 
 ALTER TABLE ONLY orbyt_private.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (worker_id);
@@ -3532,7 +4327,15 @@ CREATE INDEX publish_jobs_post_idx ON orbyt.publish_jobs USING btree (post_id);
 
 CREATE INDEX publish_jobs_user_idx ON orbyt.publish_jobs USING btree (user_id, created_at DESC);
 
+CREATE INDEX side_tasks_error_code_idx ON orbyt.side_tasks USING btree (error_code);
+
+CREATE INDEX side_tasks_user_idx ON orbyt.side_tasks USING btree (user_id);
+
 CREATE INDEX account_changes_account_idx ON orbyt_private.account_changes USING btree (account_id);
+
+CREATE INDEX hosted_media_created_idx ON orbyt_private.hosted_media USING btree (created_at);
+
+CREATE INDEX hosted_media_job_idx ON orbyt_private.hosted_media USING btree (job_id);
 
 CREATE INDEX job_queue_due_idx ON orbyt_private.job_queue USING btree (account_id, phase, run_at, job_id) WHERE ((worker_id IS NULL) AND (run_at IS NOT NULL));
 
@@ -3547,6 +4350,8 @@ CREATE INDEX job_queue_worker_idx ON orbyt_private.job_queue USING btree (worker
 CREATE INDEX job_steps_secret_idx ON orbyt_private.job_steps USING btree (job_id) WHERE (secret IS NOT NULL);
 
 CREATE INDEX lanes_due_idx ON orbyt_private.lanes USING btree (platform, phase, due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX quota_uses_window_idx ON orbyt_private.quota_uses USING btree (bucket, key, used_at);
 
 CREATE TRIGGER accounts_after_update AFTER UPDATE ON orbyt.accounts FOR EACH ROW EXECUTE FUNCTION orbyt_private.accounts_after_update();
 
@@ -3564,11 +4369,17 @@ CREATE TRIGGER publish_jobs_after_update AFTER UPDATE ON orbyt.publish_jobs REFE
 
 CREATE TRIGGER publish_jobs_before_insert BEFORE INSERT ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_insert();
 
+CREATE TRIGGER publish_jobs_before_storage BEFORE INSERT OR UPDATE OF media ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_storage();
+
 CREATE TRIGGER publish_jobs_before_update BEFORE UPDATE ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_update();
 
 CREATE TRIGGER publish_jobs_broadcast_insert AFTER INSERT ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_broadcast();
 
 CREATE TRIGGER publish_jobs_broadcast_update AFTER UPDATE ON orbyt.publish_jobs FOR EACH ROW WHEN (((((((((old.status IS DISTINCT FROM new.status) OR (old.stage IS DISTINCT FROM new.stage)) OR (old.progress IS DISTINCT FROM new.progress)) OR (old.run_at IS DISTINCT FROM new.run_at)) OR (old.permalink IS DISTINCT FROM new.permalink)) OR (old.error_code IS DISTINCT FROM new.error_code)) OR (old.retryable IS DISTINCT FROM new.retryable)) OR (old.needs_reauth IS DISTINCT FROM new.needs_reauth))) EXECUTE FUNCTION orbyt_private.publish_jobs_broadcast();
+
+CREATE TRIGGER side_tasks_broadcast_insert AFTER INSERT ON orbyt.side_tasks FOR EACH ROW EXECUTE FUNCTION orbyt_private.side_tasks_broadcast();
+
+CREATE TRIGGER side_tasks_broadcast_update AFTER UPDATE ON orbyt.side_tasks FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.error_code IS DISTINCT FROM new.error_code))) EXECUTE FUNCTION orbyt_private.side_tasks_broadcast();
 
 ALTER TABLE ONLY orbyt.accounts
     ADD CONSTRAINT accounts_error_code_fkey FOREIGN KEY (error_code) REFERENCES orbyt.error_catalog(code);
@@ -3596,6 +4407,12 @@ ALTER TABLE ONLY orbyt.publish_jobs
 
 ALTER TABLE ONLY orbyt.publish_jobs
     ADD CONSTRAINT publish_jobs_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY orbyt.side_tasks
+    ADD CONSTRAINT side_tasks_error_code_fkey FOREIGN KEY (error_code) REFERENCES orbyt.error_catalog(code);
+
+ALTER TABLE ONLY orbyt.side_tasks
+    ADD CONSTRAINT side_tasks_job_id_fkey FOREIGN KEY (job_id) REFERENCES orbyt.publish_jobs(job_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY orbyt_private.account_changes
     ADD CONSTRAINT account_changes_account_id_fkey FOREIGN KEY (account_id) REFERENCES orbyt.accounts(account_id) ON DELETE CASCADE;
@@ -3645,6 +4462,10 @@ CREATE POLICY publish_jobs_select ON orbyt.publish_jobs FOR SELECT TO authentica
 
 CREATE POLICY publish_jobs_update ON orbyt.publish_jobs FOR UPDATE TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid))) WITH CHECK ((user_id = ( SELECT auth.uid() AS uid)));
 
+ALTER TABLE orbyt.side_tasks ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY side_tasks_select ON orbyt.side_tasks FOR SELECT TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid)));
+
 ALTER TABLE orbyt_private.account_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.account_grants ENABLE ROW LEVEL SECURITY;
@@ -3652,6 +4473,8 @@ ALTER TABLE orbyt_private.account_grants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE orbyt_private.account_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.breakers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.hosted_media ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.job_queue ENABLE ROW LEVEL SECURITY;
 
@@ -3662,6 +4485,8 @@ ALTER TABLE orbyt_private.lanes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE orbyt_private.outage_reports ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.quota_ledger ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.quota_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.settings ENABLE ROW LEVEL SECURITY;
 
@@ -3739,10 +4564,12 @@ REVOKE ALL ON FUNCTION orbyt_private.accounts_before_update() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.accounts_broadcast() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION orbyt_private.accounts_to_refresh(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.accounts_to_refresh(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
+REVOKE ALL ON FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.add_event(p_job orbyt.publish_jobs, p_event text, p_error_code text, p_detail jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.are_user_tags(p_value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integer, p_step text, p_call_timeout_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integer, p_step text, p_call_timeout_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
@@ -3750,7 +4577,14 @@ GRANT ALL ON FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integ
 REVOKE ALL ON FUNCTION orbyt_private.begin_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_lease_seconds double precision, p_worker_id uuid, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.begin_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_lease_seconds double precision, p_worker_id uuid, p_now timestamp with time zone) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.begin_side_task(p_job_id uuid, p_attempt integer, p_task text, OUT answer text, OUT tries integer, OUT age_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.begin_side_task(p_job_id uuid, p_attempt integer, p_task text, OUT answer text, OUT tries integer, OUT age_seconds double precision) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.cancel_own_job(p_job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.cancel_own_job(p_job_id uuid) TO authenticated;
@@ -3760,17 +4594,31 @@ REVOKE ALL ON FUNCTION orbyt_private.catalog_message(p_code text, p_detail text)
 
 REVOKE ALL ON FUNCTION orbyt_private.check_content(p_platform text, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.check_facebook(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.check_instagram(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.check_instagram_tags(p_limits jsonb, p_kind orbyt.post_kind, p_media jsonb, p_tags jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.check_media(p_media jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.check_media_url(p_url text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION orbyt_private.check_options(p_platform text, p_title text, p_allowed jsonb, p_options jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION orbyt_private.check_options(p_title text, p_allowed jsonb, p_options jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) TO authenticated;
-GRANT ALL ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) TO service_role;
+REVOKE ALL ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) TO service_role;
 
-REVOKE ALL ON FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_title text, p_caption text, p_media jsonb, p_options jsonb) FROM PUBLIC;
+GRANT SELECT ON TABLE orbyt.platforms TO anon;
+GRANT SELECT ON TABLE orbyt.platforms TO authenticated;
+GRANT SELECT ON TABLE orbyt.platforms TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt_private.check_shape(p_platform orbyt.platforms, p_kind orbyt.post_kind, p_title text, p_media jsonb, p_options jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.check_times(p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
@@ -3779,6 +4627,9 @@ REVOKE ALL ON FUNCTION orbyt_private.clear_throttle(p_scope text, p_key text) FR
 
 REVOKE ALL ON FUNCTION orbyt_private.close_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.close_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.close_rolling_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.close_rolling_quota(p_bucket text, p_key text, p_units_max integer, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.confirm_publish(p_job_id uuid, p_attempt integer, p_step text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.confirm_publish(p_job_id uuid, p_attempt integer, p_step text, p_result jsonb) TO orbyt_worker;
@@ -3800,10 +4651,13 @@ GRANT ALL ON FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bi
 REVOKE ALL ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.forget_hosted(p_paths text[], p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.forget_hosted(p_paths text[], p_now timestamp with time zone) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.forget_steps(p_job_id uuid, p_attempt integer, p_steps text[]) TO orbyt_worker;
 
-REVOKE ALL ON FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_end timestamp with time zone, p_lost boolean, p_now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION orbyt_private.free_claims(p_job_ids uuid[], p_lease_ends timestamp with time zone[], p_lost boolean, p_now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.give_back(p_worker_id uuid, p_now timestamp with time zone) TO orbyt_worker;
@@ -3815,6 +4669,15 @@ REVOKE ALL ON FUNCTION orbyt_private.hold_account_jobs(p_account_id uuid, p_limi
 
 REVOKE ALL ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.hosted_to_remove(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.hosted_to_remove(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.known_code(p_code text) FROM PUBLIC;
 
@@ -3835,7 +4698,17 @@ GRANT ALL ON FUNCTION orbyt_private.master_keys() TO orbyt_worker;
 REVOKE ALL ON FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.own_job(p_job_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.percent_decoded(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.percent_decoded(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.percent_decoded(p_text text) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.prune(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.prune(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
@@ -3850,6 +4723,8 @@ REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_after_update() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_insert() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_storage() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_update() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_broadcast() FROM PUBLIC;
@@ -3863,6 +4738,8 @@ GRANT ALL ON FUNCTION orbyt_private.queue_facts(p_now timestamp with time zone) 
 REVOKE ALL ON FUNCTION orbyt_private.quota_window(p_bucket text, p_now timestamp with time zone, OUT window_start timestamp with time zone, OUT resets_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail text) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.read_grant(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.read_grant(p_account_id uuid) TO orbyt_worker;
@@ -3891,6 +4768,9 @@ GRANT ALL ON FUNCTION orbyt_private.reschedule_own_job(p_job_id uuid, p_publish_
 REVOKE ALL ON FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision, OUT units_left integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision, OUT units_left integer) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.retire_worker(p_worker_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.retire_worker(p_worker_id uuid) TO orbyt_worker;
 
@@ -3913,6 +4793,12 @@ REVOKE ALL ON FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_se
 GRANT ALL ON FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds double precision, p_code text, p_phase text, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.setting(p_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.side_tasks_broadcast() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.storage_problems(p_media jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.storage_problems(p_media jsonb) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.storage_problems(p_media jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision) TO orbyt_worker;
@@ -3953,9 +4839,8 @@ GRANT SELECT ON TABLE orbyt.job_events TO service_role;
 GRANT SELECT ON TABLE orbyt.jobs_needing_attention TO authenticated;
 GRANT SELECT ON TABLE orbyt.jobs_needing_attention TO service_role;
 
-GRANT SELECT ON TABLE orbyt.platforms TO anon;
-GRANT SELECT ON TABLE orbyt.platforms TO authenticated;
-GRANT SELECT ON TABLE orbyt.platforms TO service_role;
-
 GRANT SELECT ON TABLE orbyt.queue_overview TO authenticated;
 GRANT SELECT ON TABLE orbyt.queue_overview TO service_role;
+
+GRANT SELECT ON TABLE orbyt.side_tasks TO authenticated;
+GRANT SELECT ON TABLE orbyt.side_tasks TO service_role;

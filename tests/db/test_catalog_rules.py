@@ -91,9 +91,10 @@ async def test_everything_has_a_comment(db: Database) -> None:
 
 
 async def test_every_function_pins_an_empty_search_path(db: Database) -> None:
-    assert [
-        row["name"] for row in await db.fetch(FUNCTIONS, [OURS]) if 'search_path=""' not in (row["config"] or [])
-    ] == []
+    paths = {row["name"]: row["config"] or [] for row in await db.fetch(FUNCTIONS, [OURS])}
+    # The project's own policies run inside this one, and what they call may rely on the Data API's path.
+    assert paths.pop("orbyt_private.can_read_object(text,text)") == ["search_path=public, extensions"]
+    assert [name for name, config in paths.items() if 'search_path=""' not in config] == []
 
 
 async def test_nothing_is_executable_by_everybody(db: Database) -> None:

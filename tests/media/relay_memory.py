@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orbyt_worker.media.relay import MediaConfig, MediaRelay
-from orbyt_worker.model import MediaItem
+from orbyt_worker.model import MediaItem, MediaSpec
 from orbyt_worker.runtime import Runtime
 
 
@@ -32,7 +32,7 @@ def reset_peak() -> None:
 
 async def read(relay: MediaRelay, url: str) -> int:
     count = 0
-    async with relay.open(MediaItem("video", url), prefer="highest") as reader:
+    async with relay.open(MediaItem("video", url), spec=MediaSpec()) as reader:
         async for piece in reader.read(0, reader.size_bytes):
             count += len(piece)
     return count

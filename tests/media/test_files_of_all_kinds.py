@@ -10,7 +10,7 @@ import pytest
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.media.relay import MediaRelay
-from orbyt_worker.model import MediaItem
+from orbyt_worker.model import MediaItem, MediaSpec
 from orbyt_worker.sandbox.media_host import Behaviour
 from orbyt_worker.sandbox.server import SandboxServer
 from orbyt_worker.sandbox.state import Sandbox
@@ -23,8 +23,8 @@ def video(url: str) -> MediaItem:
 
 async def read_all(relay: MediaRelay, item: MediaItem) -> str:
     """SHA-256 of the bytes as an upload would see them."""
-    facts = await relay.facts(item, prefer="highest")
-    async with relay.open(item, prefer="highest", expect=facts) as reader:
+    facts = await relay.facts(item, spec=MediaSpec())
+    async with relay.open(item, spec=MediaSpec(), expect=facts) as reader:
         digest, count = hashlib.sha256(), 0
         async for piece in reader.read(0, reader.size_bytes):
             assert len(piece) <= 256 * 1024
@@ -50,8 +50,8 @@ async def test_what_a_probe_tells(server: SandboxServer, open_relay: RelayFactor
     media = server.state.media
     media.add("tall.mp4", width=360, height=640, fps=30, seconds=3.0, faststart=False, size_bytes=5_000_000)
     async with open_relay(server.url) as relay:
-        facts = await relay.facts(video(media.url("tall.mp4")), prefer="highest")
-        photo = await relay.facts(MediaItem("image", media.url("photo.jpg")), prefer="highest")
+        facts = await relay.facts(video(media.url("tall.mp4")), spec=MediaSpec())
+        photo = await relay.facts(MediaItem("image", media.url("photo.jpg")), spec=MediaSpec())
     assert (facts.type, facts.container, facts.content_type, facts.size_bytes) == (
         "video",
         "mp4",
@@ -72,7 +72,7 @@ async def test_what_a_probe_tells(server: SandboxServer, open_relay: RelayFactor
 
 async def test_a_day_and_a_half(server: SandboxServer, open_relay: RelayFactory) -> None:
     async with open_relay(server.url) as relay:
-        facts = await relay.facts(video(server.state.media.url("duration-40h.mp4")), prefer="highest")
+        facts = await relay.facts(video(server.state.media.url("duration-40h.mp4")), spec=MediaSpec())
     assert facts.duration_seconds == pytest.approx(40 * 3600, abs=1)
 
 
@@ -136,7 +136,7 @@ async def test_other_addresses_inside_stay_forbidden_in_the_sandbox(
             "http://localhost/x",
         ):
             with pytest.raises(Failure) as caught:
-                await relay.facts(video(url), prefer="highest")
+                await relay.facts(video(url), spec=MediaSpec())
             assert caught.value.code == ErrorCode.MEDIA_URL_FORBIDDEN
 
 
@@ -147,7 +147,7 @@ async def test_production_refuses_what_the_sandbox_allows(server: SandboxServer,
             (server.state.media.url("good.mp4").replace("http:", "https:"), ErrorCode.MEDIA_URL_FORBIDDEN),
         ):
             with pytest.raises(Failure) as caught:
-                await relay.facts(video(url), prefer="highest")
+                await relay.facts(video(url), spec=MediaSpec())
             assert caught.value.code == code
 
 
@@ -176,10 +176,10 @@ async def test_a_file_replaced_after_it_was_inspected(
     sandbox.media.add("mine.mp4", size_bytes=2_000_000, seed=1)
     item = video(sandbox.media.url("mine.mp4"))
     async with open_relay(server.url) as relay:
-        facts = await relay.facts(item, prefer="highest")
+        facts = await relay.facts(item, spec=MediaSpec())
         sandbox.media.add("mine.mp4", size_bytes=2_000_000, seed=2)
         with pytest.raises(Failure) as caught:
-            async with relay.open(item, prefer="highest", expect=facts):
+            async with relay.open(item, spec=MediaSpec(), expect=facts):
                 pass
     assert caught.value.code == ErrorCode.MEDIA_CHANGED
 
@@ -190,7 +190,7 @@ async def test_parts_in_any_order(server: SandboxServer, sandbox: Sandbox, open_
     assert hosted is not None
     async with (
         open_relay(server.url) as relay,
-        relay.open(video(sandbox.media.url("parts.mp4")), prefer="highest") as reader,
+        relay.open(video(sandbox.media.url("parts.mp4")), spec=MediaSpec()) as reader,
     ):
         for start, length in ((2_999_990, 10), (0, 1), (1_048_570, 20), (500_000, 1_600_000), (7, 0)):
             pieces = [piece async for piece in reader.read(start, length)]

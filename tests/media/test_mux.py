@@ -11,9 +11,8 @@ import pytest
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
-from orbyt_worker.media.mux import RENDITION_WAIT_SECONDS_MAX
 from orbyt_worker.media.relay import MediaConfig, MediaNotReady, MediaRelay
-from orbyt_worker.model import MediaFacts, MediaItem
+from orbyt_worker.model import MediaFacts, MediaItem, MediaSpec
 from orbyt_worker.sandbox.media_host import Behaviour
 from orbyt_worker.sandbox.server import SandboxServer
 from orbyt_worker.settings import Settings
@@ -25,7 +24,7 @@ NO_KEY: dict[str, Any] = {"mux_signing_key_id": None, "mux_signing_private_key":
 
 
 async def look(relay: MediaRelay, url: str, prefer: str = "highest") -> MediaFacts:
-    return await relay.facts(MediaItem("video", url), prefer=prefer)
+    return await relay.facts(MediaItem("video", url), spec=MediaSpec(rendition=prefer))
 
 
 async def code_of(relay: MediaRelay, url: str) -> ErrorCode:
@@ -51,7 +50,7 @@ async def test_every_shape_leads_to_the_best_file(
         facts = await look(relay, shape.format(made.playback_id))
         assert (facts.size_bytes, facts.width, facts.video_codec) == (900_000, 640, "h264")
         async with relay.open(
-            MediaItem("video", shape.format(made.playback_id)), prefer="highest", expect=facts
+            MediaItem("video", shape.format(made.playback_id)), spec=MediaSpec(), expect=facts
         ) as reader:
             pieces = [piece async for piece in reader.read(0, 900_000)]
     assert sum(map(len, pieces)) == 900_000
@@ -73,9 +72,6 @@ async def test_each_platform_gets_its_size(
         ({"policy": "drm"}, ErrorCode.MEDIA_DRM_ONLY),
         ({"test": True}, ErrorCode.MUX_TEST_ASSET),
         ({"errored": True}, ErrorCode.MUX_ASSET_ERRORED),
-        ({"renditions": ()}, ErrorCode.MEDIA_RENDITION_MISSING),
-        ({"renditions": ("audio-only",)}, ErrorCode.MEDIA_RENDITION_MISSING),
-        ({"renditions": ("2160p",)}, ErrorCode.MEDIA_RENDITION_MISSING),  # skipped: nothing is scaled up
     ],
 )
 async def test_what_the_api_says_is_final(
@@ -101,9 +97,17 @@ async def test_unknown_and_deleted(without: dict[str, Any], server: SandboxServe
         assert await code_of(relay, hls("x" * 40)) == ErrorCode.MEDIA_NOT_FOUND
 
 
-@pytest.mark.parametrize("without", [{}, NO_API])
-@pytest.mark.parametrize("status", [404, 412])
-@pytest.mark.parametrize("asset", [{"asset_ready_after_seconds": None}, {"renditions_ready_after_seconds": None}])
+@pytest.mark.parametrize(
+    ("asset", "without", "status"),
+    [
+        ({"asset_ready_after_seconds": None}, {}, 404),
+        ({"asset_ready_after_seconds": None}, NO_API, 404),
+        ({"renditions_ready_after_seconds": None}, {}, 404),
+        ({"renditions_ready_after_seconds": None}, {}, 412),
+        # Without the API a 404 says that there is none, and the stream is copied (test_remux); a 412 that there will be one.
+        ({"renditions_ready_after_seconds": None}, NO_API, 412),
+    ],
+)
 async def test_not_ready_yet_is_waited_for(
     asset: dict[str, Any],
     status: Any,
@@ -128,25 +132,6 @@ async def test_not_ready_yet_is_waited_for(
         else:
             mux.finish_rendition(made.asset_id, "highest.mp4")
         assert (await look(relay, hls(made.playback_id))).video_codec == "h264"
-
-
-async def test_a_file_that_never_comes(server: SandboxServer, open_relay: RelayFactory, clock: FakeClock) -> None:
-    """Without the API nobody says that there is none: it is waited for, but not for ever."""
-    made = server.state.mux.create_asset(renditions=())
-    async with open_relay(environment=server.settings_env(), **NO_API) as relay:
-        with pytest.raises(MediaNotReady):
-            await look(relay, hls(made.playback_id))
-        clock.advance(RENDITION_WAIT_SECONDS_MAX)
-        assert await code_of(relay, hls(made.playback_id)) == ErrorCode.MEDIA_RENDITION_MISSING
-
-
-@pytest.mark.parametrize("ends_as", ["errored", "skipped"])
-async def test_a_file_that_fails(ends_as: Any, server: SandboxServer, open_relay: RelayFactory) -> None:
-    made = server.state.mux.create_asset(renditions_ready_after_seconds=None)
-    server.state.mux.finish_rendition(made.asset_id, "highest.mp4", ends_as=ends_as)
-    expected = {"errored": ErrorCode.MEDIA_RENDITION_FAILED, "skipped": ErrorCode.MEDIA_RENDITION_MISSING}
-    async with open_relay(environment=server.settings_env()) as relay:
-        assert await code_of(relay, hls(made.playback_id)) == expected[ends_as]
 
 
 # --- Signatures -------------------------------------------------------------------------------------------------------
@@ -299,12 +284,12 @@ async def test_a_running_transfer_stays_with_its_rendition(
     mux.finish_rendition(made.asset_id, "1080p.mp4", ends_as="skipped")
     item = MediaItem("video", hls(made.playback_id))
     async with open_relay(environment=server.settings_env(), **without) as relay:
-        facts = await relay.facts(item, prefer="highest")
+        facts = await relay.facts(item, spec=MediaSpec())
         mux.finish_rendition(made.asset_id, "1080p.mp4")
         clock.advance(60)
-        async with relay.open(item, prefer="highest", expect=facts) as reader:
+        async with relay.open(item, spec=MediaSpec(), expect=facts) as reader:
             assert (facts.height, reader.size_bytes) == (720, facts.size_bytes)
-        assert (await relay.facts(item, prefer="highest")).height == 1080
+        assert (await relay.facts(item, spec=MediaSpec())).height == 1080
 
 
 async def test_tokens_are_in_no_log(
@@ -337,6 +322,6 @@ async def test_one_video_for_many_asks_mux_once(server: SandboxServer, open_rela
     asset = server.state.mux.create_asset()
     async with open_relay(environment=server.settings_env()) as relay:
         item = MediaItem("video", f"mux://{asset.playback_id}")
-        found = await asyncio.gather(*(relay.facts(item, prefer="highest") for _ in range(20)))
+        found = await asyncio.gather(*(relay.facts(item, spec=MediaSpec()) for _ in range(20)))
     assert len({each.etag for each in found}) == 1
     assert server.state.requests.count("mux.api") == 2

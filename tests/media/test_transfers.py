@@ -18,7 +18,7 @@ from orbyt_worker.errors.failure import Failure
 from orbyt_worker.media.client import MediaClient
 from orbyt_worker.media.relay import MediaRelay
 from orbyt_worker.media.source import Interrupted
-from orbyt_worker.model import MediaItem
+from orbyt_worker.model import MediaItem, MediaSpec
 from orbyt_worker.runtime import Runtime
 from tests.media.conftest import PATIENCE, RelayFactory, Request, host, say, say_range
 
@@ -27,7 +27,7 @@ PROBED = 2  # requests before the transfer itself: describe for facts, one range
 
 
 async def transfer(relay: MediaRelay, url: str) -> bytes:
-    async with relay.open(MediaItem("video", url + "/v.mp4"), prefer="highest") as reader:
+    async with relay.open(MediaItem("video", url + "/v.mp4"), spec=MediaSpec()) as reader:
         return b"".join([piece async for piece in reader.read(0, reader.size_bytes)])
 
 

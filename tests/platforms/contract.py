@@ -69,6 +69,9 @@ class World(Protocol):
 class PlatformContract:
     """The shared suite. Override `make_world` with a fixture that returns a factory."""
 
+    # Override with False where a post of this kind needs no secret (upload addresses and the like) to be kept.
+    saves_secrets = True
+
     @pytest.fixture
     def make_world(self) -> Callable[[], World]:
         raise NotImplementedError
@@ -82,12 +85,13 @@ class PlatformContract:
 
     async def test_plan_has_one_visible_step_and_is_pure(self, make_world: Callable[[], World]) -> None:
         driver = make_world().driver
-        plan = driver.platform.plan(driver.job.post)
-        assert [step.name for step in plan] == [step.name for step in driver.platform.plan(driver.job.post)]
+        plan = driver.plan()
+        assert [step.name for step in plan] == [step.name for step in driver.plan()]
         assert len({step.name for step in plan}) == len(plan)
         visible = [step for step in plan if step.visible]
         assert len(visible) == 1
         assert visible[0].call_timeout_seconds is not None
+        assert not any(step.side for step in plan[: plan.index(visible[0])]), "side tasks come after the visible step"
 
     async def test_stops_before_the_visible_step_when_checks_fail(self, make_world: Callable[[], World]) -> None:
         world = make_world()
@@ -99,7 +103,7 @@ class PlatformContract:
 
     async def test_resumes_after_each_step(self, make_world: Callable[[], World]) -> None:
         world = make_world()
-        names = [step.name for step in world.driver.platform.plan(world.driver.job.post)]
+        names = [step.name for step in world.driver.plan()]
         for name in names:
             await world.driver.run(until=name)
             assert world.driver.saved.states[name] in ("recorded", "confirmed")
@@ -107,17 +111,26 @@ class PlatformContract:
         assert world.visible_calls() == 1
 
     async def test_killed_anywhere_it_is_published_exactly_once(self, make_world: Callable[[], World]) -> None:
-        """Before and after every external call and every journal write."""
+        """Before and after every external call and every journal write.
+
+        Where no read can prove that a lost call did not happen (`Step.provable`), a job that died with its call announced
+        may be held instead; what is published is never published twice even then.
+        """
         world = make_world()
         assert (await world.driver.run()).published
         count = len(world.driver.checkpoints)
-        assert 10 < count < KILLS_MAX
+        assert 5 < count < KILLS_MAX
+        provable = all(step.provable for step in world.driver.plan())
         for nth in range(1, count + 1):
             world = make_world()
             world.driver.kill_at = nth
             with pytest.raises(Killed) as killed:
                 await world.driver.run()
+            in_doubt = "begun" in world.driver.saved.states.values()
             outcome = await world.driver.run()
+            if in_doubt and not provable and outcome.held is not None:
+                assert world.published() <= 1, f"killed at {killed.value}"
+                continue
             assert outcome.published, f"killed at {killed.value}: {outcome}"
             assert world.published() == 1, f"killed at {killed.value}"
 
@@ -167,5 +180,5 @@ class PlatformContract:
             *world.secrets,
             *(str(value) for each in world.driver.saved.secrets.values() for value in each.values()),
         ]
-        assert len(secrets) > len(world.secrets), "the platform saved no secret at all"
+        assert (len(secrets) > len(world.secrets)) == self.saves_secrets
         assert [secret for secret in secrets if secret in seen] == []

@@ -18,13 +18,14 @@ from orbyt_worker.errors import catalog
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.model import Account, Job, Kind, MediaFacts, MediaItem, Phase, Post, Snooze, Stage
-from orbyt_worker.platforms.base import Http, Json, Platform, Step, StepContext, Truth
+from orbyt_worker.platforms.base import Http, Json, MediaReader, Platform, Step, StepContext, Truth, Usage
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Environment, Settings
 from tests.fix_clock import FakeClock, fake_runtime
 
 ATTEMPTS_MAX = 200
 FAILURES_MAX = 10
+SIDE_TRIES_MAX = 5
 MIB = 1024 * 1024
 
 
@@ -78,11 +79,16 @@ class MemoryQuota:
 
     reserved: list[str] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)
+    uses: set[tuple[str, str]] = field(default_factory=set)
 
-    async def reserve(self, bucket: str, units: int = 1) -> None:
+    async def reserve(self, bucket: str, units: int = 1, *, once: str | None = None) -> None:
+        if once is not None and (bucket, once) in self.uses:
+            return
         if bucket in self.closed:
             raise Snooze(3600, stage=Stage.WAITING, code=self.closed[bucket])
         self.reserved.extend([bucket] * units)
+        if once is not None:
+            self.uses.add((bucket, once))
 
     async def exhausted(self, bucket: str, code: str) -> Snooze:
         self.closed[bucket] = str(code)
@@ -122,6 +128,11 @@ class Driver:
         clock: FakeClock,
         *,
         renew: Callable[[], str] = lambda: "token",
+        other_tokens: Mapping[str, str] | None = None,
+        address: Callable[[int], str] | None = None,
+        cover_address: Callable[[int], str | None] = lambda index: None,
+        covers: Mapping[int, MemoryMedia] | None = None,
+        documents: Mapping[str, bytes] | None = None,
     ) -> None:
         self.platform = platform
         self.job = job
@@ -139,6 +150,16 @@ class Driver:
         self.renew = renew
         self.token = renew()
         self.refreshes = 0
+        # Further tokens of the grant by kind, and where the platform can fetch media and covers by itself.
+        self.other_tokens = dict(other_tokens or {})
+        self.address = address
+        self.cover_address = cover_address
+        self.covers = dict(covers or {})
+        self.documents = dict(documents or {})
+        self.usages: list[Usage] = []
+        # How side tasks ended: None = done, else the code.
+        self.side_outcomes: dict[str, str | None] = {}
+        self.side_tries: dict[str, int] = {}
         self.runtime = fake_runtime(clock, checkpoint=self.checkpoint)
         self.http = make_http(self.runtime)
 
@@ -177,7 +198,7 @@ class Driver:
         if "confirmed" not in self.saved.states.values():
             for problem in self.platform.check(self.job.post, [each.facts for each in self.media]):
                 raise Failure(ErrorCode(problem.code), problem.detail, field=problem.field)
-        for step in self.platform.plan(self.job.post):
+        for step in self.plan():
             if self.saved.states.get(step.name) not in ("recorded", "confirmed"):
                 await self._run(step)
             if step.name == until:
@@ -185,10 +206,16 @@ class Driver:
         confirmed = next((step for step, state in self.saved.states.items() if state == "confirmed"), None)
         return Outcome(published=confirmed is not None, result=self.journal().get(confirmed, {}) if confirmed else {})
 
+    def plan(self) -> tuple[Step, ...]:
+        return self.platform.plan(self.job.post, self.job.account)
+
     async def _run(self, step: Step) -> None:
         starts_at = self.job.post.publish_at - timedelta(seconds=step.lead_seconds or 0.0)
         if step.lead_seconds is not None and self.clock.now() < starts_at:
             raise Snooze((starts_at - self.clock.now()).total_seconds(), stage=Stage.WAITING)
+        if step.side:
+            await self._run_side(step)
+            return
         if not step.visible:
             self._write(step.name, await step.run(self.context(step)), None, "recorded")
             return
@@ -205,20 +232,43 @@ class Driver:
                 raise Snooze(
                     failure.retry_after_seconds or 5.0, stage=Stage.PUBLISHING, code=str(failure.code)
                 ) from failure
-            await self._reconcile(step.name)
+            try:
+                await self._reconcile(step.name)
+            except Failure as found:
+                raise (failure if found.code is failure.code else found) from None
             if self.saved.states.get(step.name) != "confirmed":
                 raise
         else:
             self._write(step.name, result, None, "confirmed")
 
+    async def _run_side(self, step: Step) -> None:
+        """As `publishing/side.py`: a few tries, then filed as failed; the post is never touched."""
+        self._db(f"side:{step.name}")
+        self.side_tries[step.name] = self.side_tries.get(step.name, 0) + 1
+        last = self.side_tries[step.name] >= SIDE_TRIES_MAX
+        try:
+            await step.run(self.context(step))
+        except Snooze as snooze:
+            if not last:
+                raise
+            self.side_outcomes[step.name] = snooze.code or str(ErrorCode.STEP_TIMEOUT)
+        except Failure as failure:
+            if not last and catalog.entry(failure.code).retryable:
+                raise Snooze(failure.retry_after_seconds or 10.0, stage=Stage.VERIFYING) from failure
+            self.side_outcomes[step.name] = str(failure.code)
+        else:
+            self.side_outcomes[step.name] = None
+        self._write(step.name, {}, None, "recorded")
+
     async def _reconcile(self, name: str) -> None:
-        step = next(each for each in self.platform.plan(self.job.post) if each.name == name)
+        step = next(each for each in self.plan() if each.name == name)
         found = await self.platform.reconcile(self.context(step, begun_at=self.saved.begun_at[name]))
         if found.truth is Truth.PUBLISHED and found.result is not None:
             adopted = {
                 "platform_post_id": found.result.platform_post_id,
                 "permalink": found.result.permalink,
                 "adopted": True,
+                **({"code": found.code} if found.code is not None else {}),
             }
             self._write(name, adopted, None, "confirmed")
         elif found.truth is Truth.NOT_PUBLISHED:
@@ -239,7 +289,9 @@ class Driver:
         async def forget(*steps: str) -> None:
             self._forget(*steps)
 
-        async def access_token(*, fresh: bool = False) -> str:
+        async def access_token(*, fresh: bool = False, kind: str | None = None) -> str:
+            if kind is not None and kind in self.other_tokens:
+                return self.other_tokens[kind]
             if fresh:
                 self.refreshes += 1
                 self.token = self.renew()
@@ -248,6 +300,24 @@ class Driver:
         async def progress(stage: Stage, fraction: float) -> None:
             assert 0.0 <= fraction <= 1.0
             self.stages.append((stage, fraction))
+
+        async def address(index: int) -> str:
+            assert self.address is not None, "the world gives no addresses"
+            return self.address(index)
+
+        async def cover_address(index: int) -> str | None:
+            return self.cover_address(index)
+
+        async def cover(index: int) -> MediaReader | None:
+            return self.covers.get(index)
+
+        async def document(url: str, bytes_max: int) -> bytes:
+            if url not in self.documents:
+                raise Failure(ErrorCode.MEDIA_NOT_FOUND, "no such document")
+            return self.documents[url][:bytes_max]
+
+        async def usage(usages: Sequence[Usage]) -> None:
+            self.usages.extend(usages)
 
         return StepContext(
             job=self.job,
@@ -261,6 +331,11 @@ class Driver:
             forget=forget,
             progress=progress,
             now=self.clock.now,
+            address=address,
+            cover_address=cover_address,
+            cover=cover,
+            document=document,
+            usage=usage,
             config=self.config,
             facts=[each.facts for each in self.media],
             begun_at=begun_at,
@@ -311,9 +386,9 @@ def make_post(now: datetime, **changes: Any) -> Post:
     return replace(post, **changes)
 
 
-def make_job(now: datetime, platform: str, platform_account_id: str, post: Post) -> Job:
-    """A job that was inserted now and never claimed."""
-    account = Account(uuid.UUID(int=1), uuid.UUID(int=2), platform, platform_account_id, "A channel")
+def make_job(now: datetime, platform: str, platform_account_id: str, post: Post, **account_columns: Any) -> Job:
+    """A job that was inserted now and never claimed. Further columns of Account (login, scopes, handle) as keywords."""
+    account = Account(uuid.UUID(int=1), uuid.UUID(int=2), platform, platform_account_id, "A channel", **account_columns)
     return Job(uuid.UUID(int=3), 0, 0, Phase.BACKGROUND, account, post, now, now)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
+import io
+from typing import Any, cast
+from urllib.parse import urljoin
 
+import av
 import httpx
 import jwt
 import pytest
+from av.container import InputContainer
 
 from orbyt_worker.sandbox.media_host import Behaviour
 from orbyt_worker.sandbox.mux import READ_ONLY_TOKEN_ID, TOKEN_ID, TOKEN_SECRET
@@ -239,3 +243,110 @@ def test_a_large_asset_costs_nothing_until_it_is_read(sandbox: Sandbox, client: 
         10,
         f"bytes {size - 10}-{size - 1}/{size}",
     )
+
+
+# --- HLS ----------------------------------------------------------------------------------------------------------
+
+
+def lines(client: httpx.Client, url: str) -> list[str]:
+    answer = client.get(url)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-mpegURL")
+    found = answer.text.splitlines()
+    assert found[0] == "#EXTM3U"
+    return found
+
+
+def addresses(url: str, found: list[str]) -> list[str]:
+    return [urljoin(url, each) for each in found if each and not each.startswith("#")]
+
+
+@pytest.mark.parametrize("policy", ["public", "signed"])
+def test_a_stream_in_transport_segments(policy: Any, sandbox: Sandbox, client: httpx.Client) -> None:
+    made = sandbox.mux.create_asset(renditions=(), seconds=5.0, width=640, height=360, policy=policy)
+    url = made.hls_url
+    if policy == "signed":
+        assert client.get(url).status_code == 403
+        url += f"?token={sandbox.mux.sign(made.playback_id)}"
+    master = lines(client, url)
+    large, small = addresses(url, master)
+    assert [each.partition("RESOLUTION=")[2].partition(",")[0] for each in master if "RESOLUTION" in each] == [
+        "640x360",
+        "480x270",
+    ]
+    found = lines(client, large)
+    assert found[-1] == "#EXT-X-ENDLIST"
+    assert sum(float(each[8:-1]) for each in found if each.startswith("#EXTINF:")) == pytest.approx(5.0, abs=0.1)
+    segments = [client.get(each) for each in addresses(large, found)]
+    assert [each.status_code for each in segments] == [200, 200, 200]
+    assert all(each.content[::188].strip(b"G") == b"" for each in segments)
+    with cast(InputContainer, av.open(io.BytesIO(b"".join(each.content for each in segments)), format="mpegts")) as ts:
+        assert {each.type for each in ts.streams} == {"video", "audio"}
+        assert sum(1 for _ in ts.decode(video=0)) == 125
+    assert lines(client, small) != found
+
+
+def test_a_stream_in_fragments_has_its_sound_apart(sandbox: Sandbox, client: httpx.Client) -> None:
+    made = sandbox.mux.create_asset(renditions=(), seconds=5.0, width=640, height=360, hls="fmp4")
+    master = lines(client, made.hls_url)
+    (sound,) = [each for each in master if each.startswith("#EXT-X-MEDIA:TYPE=AUDIO")]
+    uri = sound.partition('URI="')[2].rstrip('"')
+    for url, kind in ((addresses(made.hls_url, master)[0], "video"), (uri, "audio")):
+        found = lines(client, url)
+        header = next(each for each in found if each.startswith("#EXT-X-MAP:")).partition('URI="')[2].rstrip('"')
+        parts = [client.get(urljoin(url, header)), *(client.get(each) for each in addresses(url, found))]
+        with cast(InputContainer, av.open(io.BytesIO(b"".join(each.content for each in parts)), format="mov")) as mp4:
+            assert [each.type for each in mp4.streams] == [kind]
+
+
+def test_addresses_in_playlists_are_signed_and_end(sandbox: Sandbox, client: httpx.Client) -> None:
+    sandbox.clock.freeze()
+    sandbox.mux.configure(stream_url_seconds=60)
+    made = sandbox.mux.create_asset(renditions=(), seconds=2.0, width=640, height=360)
+    url = addresses(made.hls_url, lines(client, made.hls_url))[0]
+    (segment,) = addresses(url, lines(client, url))
+    assert client.get(segment).status_code == 200
+    assert client.get(segment.replace("360p", "270p")).status_code == 403
+    assert client.get(segment.partition("?")[0]).status_code == 403
+    assert client.get(segment.replace("0.ts", "1.ts")).status_code == 404
+    sandbox.clock.advance(60)
+    assert client.get(segment).status_code == 403
+    assert client.get(url).status_code == 403
+    assert client.get(addresses(made.hls_url, lines(client, made.hls_url))[0]).status_code == 200
+
+
+def test_a_stream_that_is_not_there(sandbox: Sandbox, client: httpx.Client) -> None:
+    waiting = sandbox.mux.create_asset(asset_ready_after_seconds=None, seconds=1.0)
+    broken = sandbox.mux.create_asset(errored=True, seconds=1.0)
+    gone = sandbox.mux.create_asset(seconds=1.0)
+    url = addresses(gone.hls_url, lines(client, gone.hls_url))[0]
+    sandbox.mux.delete_asset(gone.asset_id)
+    statuses = [client.get(each).status_code for each in (waiting.hls_url, broken.hls_url, gone.hls_url, url)]
+    assert statuses == [412, 404, 404, 404]
+
+
+def test_segments_misbehave_like_files(sandbox: Sandbox, client: httpx.Client) -> None:
+    made = sandbox.mux.create_asset(renditions=(), seconds=2.0, behaviour=Behaviour(truncate_after_bytes=1000))
+    url = addresses(made.hls_url, lines(client, made.hls_url))[0]
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.get(addresses(url, lines(client, url))[0])
+
+
+def test_one_request_for_a_file_a_second(sandbox: Sandbox, client: httpx.Client) -> None:
+    sandbox.clock.freeze()
+    sandbox.mux.configure(rate_limits=True)
+    made = [sandbox.mux.create_asset(renditions=(), seconds=1.0).asset_id for _ in range(2)]
+    assert [ask_for(client, each, "highest").status_code for each in made] == [201, 429]
+    sandbox.clock.advance(1)
+    assert ask_for(client, made[1], "highest").status_code == 201
+
+
+def test_requests_that_are_refused(sandbox: Sandbox, client: httpx.Client) -> None:
+    legacy = sandbox.mux.create_asset(mp4_support="capped-1080p", seconds=1.0)
+    advanced = sandbox.mux.create_asset(renditions=("720p",), seconds=1.0)
+    assert ask_for(client, legacy.asset_id, "highest").status_code == 400
+    assert ask_for(client, advanced.asset_id, "highest").status_code == 400
+    assert ask_for(client, advanced.asset_id, "720p").status_code == 409
+    assert ask_for(client, advanced.asset_id, "audio-only").status_code == 201
+    path = f"/mux-api/video/v1/assets/{legacy.asset_id}/mp4-support"
+    assert client.put(path, json={"mp4_support": "none"}, auth=AUTH).status_code == 200
+    assert ask_for(client, legacy.asset_id, "highest").status_code == 201

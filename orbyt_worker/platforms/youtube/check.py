@@ -13,27 +13,21 @@ from typing import Any
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.model import Kind, MediaFacts, Post, Problem
+from orbyt_worker.platforms.shape import check_facts, check_shape, ordered, trim, utf16_units
 from orbyt_worker.platforms.youtube.rules import RULES
-
-# What counts as blank, spelled out so that SQL can use the very same list.
-BLANK = "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 
 _ANGLE = re.compile(r"[<>]")
 # A title and a tag are one line; a description keeps tab, newline and carriage return. Lone surrogates are no text at all.
 _CONTROL_LINE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _CONTROL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CATEGORY = re.compile(r"[0-9]{1,3}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _PLAYLIST = re.compile(r"[A-Za-z0-9_-]{2,64}")
-
-
-def utf16_units(text: str) -> int:
-    """Length as JavaScript counts it: characters outside the BMP are two."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def clean_title(post: Post) -> str:
     """The title as it is sent and measured: without blanks around it."""
-    return (post.title or "").strip(BLANK)
+    return trim(post.title)
 
 
 def clean_tags(post: Post) -> list[str]:
@@ -41,7 +35,7 @@ def clean_tags(post: Post) -> list[str]:
     given = post.options.get("tags")
     if not isinstance(given, Sequence) or isinstance(given, str):
         return []
-    return [tag.strip(BLANK) for tag in given if isinstance(tag, str) and tag.strip(BLANK)]
+    return [trim(tag) for tag in given if isinstance(tag, str) and trim(tag)]
 
 
 def tags_units(tags: Sequence[str]) -> int:
@@ -51,31 +45,15 @@ def tags_units(tags: Sequence[str]) -> int:
 
 def check(post: Post, media: Sequence[MediaFacts | None]) -> list[Problem]:
     """Every problem, in the order kind, title, caption, options, media, times. `media` is empty or one per item."""
-    problems = [
-        *_kind(post),
-        *_title(post),
-        *_caption(post),
-        *_options(post.options),
-        *_tags(post),
-        *_items(post),
-        *_times(post),
-    ]
+    own = [*_title(post), *_caption(post), *_options(post.options), *_tags(post)]
     for index, facts in enumerate(media):
-        if facts is not None:
-            problems += _facts(post.kind, facts, f"media[{index}]")
-    return problems
-
-
-def _kind(post: Post) -> Iterator[Problem]:
-    if post.kind not in RULES.kinds:
-        yield Problem(ErrorCode.KIND_NOT_SUPPORTED, "kind", f"YouTube takes video and reel (a Short), not {post.kind}")
+        if facts is not None and facts.type == "video":
+            own += _facts(post.kind, facts, f"media[{index}]")
+    return ordered(check_shape(RULES, post), check_facts(RULES, post, media), own)
 
 
 def _title(post: Post) -> Iterator[Problem]:
     title = clean_title(post)
-    if not title:
-        yield Problem(ErrorCode.TITLE_MISSING, "title", "a YouTube video needs a title")
-        return
     units, units_max = utf16_units(title), RULES.limit("title_utf16_units_max")
     if units > units_max:
         yield Problem(ErrorCode.TITLE_TOO_LONG, "title", f"{units} characters, at most {units_max}")
@@ -99,30 +77,19 @@ def _caption(post: Post) -> Iterator[Problem]:
 
 
 def _options(options: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in sorted(options):
-        kind = RULES.options.get(name)
-        if kind is None:
-            yield Problem(ErrorCode.OPTION_UNKNOWN, f"options.{name}", f"YouTube has no option {name[:64]}")
-        elif options[name] is not None:  # null is the same as not given
-            yield from _option(name, kind, options[name])
-
-
-def _option(name: str, kind: str, value: Any) -> Iterator[Problem]:
-    field = f"options.{name}"
-    if kind == "bool" and not isinstance(value, bool):
-        yield Problem(ErrorCode.OPTION_INVALID, field, "true or false is expected")
-    elif kind == "string[]" and not (isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)):
-        yield Problem(ErrorCode.OPTION_INVALID, field, "a list of strings is expected")
-    elif kind == "string" and not isinstance(value, str):
-        yield Problem(ErrorCode.OPTION_INVALID, field, "a string is expected")
-    elif kind.startswith("enum:"):
-        allowed = kind.removeprefix("enum:").split("|")
-        if value not in allowed:
-            yield Problem(ErrorCode.OPTION_INVALID, field, f"one of {', '.join(allowed)} is expected")
-    elif name == "category_id" and not _CATEGORY.fullmatch(value):
-        yield Problem(ErrorCode.CATEGORY_INVALID, field, "the number of a YouTube category, as a string, is expected")
-    elif name == "playlist_id" and not _PLAYLIST.fullmatch(value):
-        yield Problem(ErrorCode.OPTION_INVALID, field, "the id of a playlist is expected")
+    for name, form, code, expected in (
+        ("category_id", _CATEGORY, ErrorCode.CATEGORY_INVALID, "the number of a YouTube category, as a string,"),
+        ("playlist_id", _PLAYLIST, ErrorCode.OPTION_INVALID, "the id of a playlist"),
+        ("captions_language", _LANGUAGE, ErrorCode.OPTION_INVALID, "a language tag such as en or pt-BR"),
+    ):
+        value = options.get(name)
+        if isinstance(value, str) and not form.fullmatch(value):
+            yield Problem(code, f"options.{name}", f"{expected} is expected")
+    track_name, units_max = options.get("captions_name"), RULES.limit("captions_name_utf16_units_max")
+    if isinstance(track_name, str) and utf16_units(track_name) > units_max:
+        yield Problem(ErrorCode.OPTION_INVALID, "options.captions_name", f"at most {units_max} characters are expected")
+    if isinstance(options.get("captions_url"), str) and not isinstance(options.get("captions_language"), str):
+        yield Problem(ErrorCode.OPTION_INVALID, "options.captions_language", "captions need their language")
 
 
 def _tags(post: Post) -> Iterator[Problem]:
@@ -136,29 +103,8 @@ def _tags(post: Post) -> Iterator[Problem]:
         yield Problem(ErrorCode.TAGS_INVALID, "options.tags", "a tag has no <, > or control characters")
 
 
-def _items(post: Post) -> Iterator[Problem]:
-    if not post.media:
-        yield Problem(ErrorCode.MEDIA_MISSING, "media", "a YouTube post is one video")
-        return
-    if len(post.media) > RULES.limit("media_count_max"):
-        yield Problem(ErrorCode.MEDIA_COUNT, "media", f"{len(post.media)} items, exactly one video is expected")
-    for index, item in enumerate(post.media):
-        if item.type != "video":
-            yield Problem(ErrorCode.MEDIA_TYPE_NOT_SUPPORTED, f"media[{index}].type", "YouTube takes videos only")
-
-
-def _times(post: Post) -> Iterator[Problem]:
-    if post.expires_at <= post.publish_at:
-        yield Problem(ErrorCode.EXPIRES_AT_INVALID, "expires_at", "the deadline is not after publish_at")
-
-
 def _facts(kind: Kind, facts: MediaFacts, field: str) -> Iterator[Problem]:
-    if facts.type != "video":
-        yield Problem(ErrorCode.MEDIA_TYPE_NOT_SUPPORTED, field, "the file is not a video")
-        return
-    if facts.size_bytes == 0:
-        yield Problem(ErrorCode.MEDIA_EMPTY, field, "the file has no bytes")
-    elif facts.size_bytes is not None and facts.size_bytes > RULES.limit("video_bytes_max"):
+    if facts.size_bytes is not None and facts.size_bytes > RULES.limit("video_bytes_max"):
         yield Problem(
             ErrorCode.MEDIA_TOO_LARGE, field, f"{facts.size_bytes} bytes, at most {RULES.limit('video_bytes_max')}"
         )

@@ -24,6 +24,10 @@ from orbyt_worker.platforms.http import retry_after_seconds
 UPLOADS = "youtube_uploads"
 UNITS = "youtube_units"
 
+# Qualifier of the catalog's rules for the calls of side tasks: what they lack is nothing the account needs for posting.
+SIDE = "side"
+_THUMBNAIL_DOMAIN = "youtube.thumbnail"
+
 ENTRIES_MAX = 10
 REASON_CHARACTERS_MAX = 64
 
@@ -32,11 +36,12 @@ _QUOTA_CODES = frozenset({ErrorCode.YOUTUBE_QUOTA_EXHAUSTED, ErrorCode.YOUTUBE_U
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """The documented keys of one error answer. `reasons` most specific first; `per_day` is the qualifier."""
+    """The documented keys of one error answer. `reasons` most specific first; `per_day` and `thumbnail` are qualifiers."""
 
     http_status: int
     reasons: tuple[str, ...]
     per_day: bool
+    thumbnail: bool = False
 
 
 def parse(response: ApiResponse) -> ApiError:
@@ -48,13 +53,17 @@ def parse(response: ApiResponse) -> ApiError:
     texts = [error.get("message"), *(each.get("message") for each in entries)]
     limits = [_mapping(each.get("metadata")).get("quota_limit") for each in details]
     per_day = any(_says_per_day(each) for each in (*texts, *limits))
-    return ApiError(response.status, reasons, per_day)
+    thumbnail = any(each.get("domain") == _THUMBNAIL_DOMAIN for each in entries)
+    return ApiError(response.status, reasons, per_day, thumbnail)
 
 
-def failure_of(name: str, response: ApiResponse, now: datetime) -> Failure:
-    """The Failure to raise for an answer that is an error. `name` is the call's name, for the detail."""
+def failure_of(name: str, response: ApiResponse, now: datetime, *, about: str | None = None) -> Failure:
+    """The Failure to raise for an answer that is an error. `name` is the call's name, for the detail.
+
+    `about`: the qualifier where the answer itself gives none.
+    """
     error = parse(response)
-    qualifier = "per_day" if error.per_day else None
+    qualifier = "per_day" if error.per_day else "thumbnail" if error.thumbnail else about
     code, reason = ErrorCode.PLATFORM_ERROR_UNMAPPED, error.reasons[0] if error.reasons else None
     for each in error.reasons:
         code = classify("youtube", http_status=error.http_status, reason=each, qualifier=qualifier)
@@ -72,9 +81,11 @@ def failure_of(name: str, response: ApiResponse, now: datetime) -> Failure:
     )
 
 
-async def refusal(ctx: StepContext, name: str, response: ApiResponse, bucket: str) -> Failure | Snooze:
+async def refusal(
+    ctx: StepContext, name: str, response: ApiResponse, bucket: str, *, about: str | None = None
+) -> Failure | Snooze:
     """What to raise for an error answer: a used-up allowance closes `bucket` for the whole fleet until its reset."""
-    failure = failure_of(name, response, ctx.now())
+    failure = failure_of(name, response, ctx.now(), about=about)
     if failure.code not in _QUOTA_CODES:
         return failure
     # "per day" says nothing about which allowance; the call does. A start that meets the project's general quota waits as well.
@@ -83,8 +94,8 @@ async def refusal(ctx: StepContext, name: str, response: ApiResponse, bucket: st
 
 
 def ended_badly(field: str, reason: str) -> Failure:
-    """What to raise for a video YouTube took and then refused. `field` is the qualifier of the catalog's rules:
-    rejection_reason, failure_reason or processing_failure_reason."""
+    """What to raise for something YouTube took and then refused. `field` is the qualifier of the catalog's rules:
+    rejection_reason, failure_reason, processing_failure_reason or captions_failure_reason."""
     word = _word(reason) or "unknown"
     return Failure(
         classify("youtube", reason=word, qualifier=field), f"{field.replace('_', ' ')}: {word}", platform_code=word

@@ -12,7 +12,7 @@ from typing import Any
 from orbyt_worker.errors.catalog import classify
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
-from orbyt_worker.platforms.base import ApiResponse, Http, TokenGrant
+from orbyt_worker.platforms.base import ApiResponse, Credentials, Http, TokenGrant
 from orbyt_worker.settings import Settings
 
 REFRESH_TIMEOUT_SECONDS = 20.0
@@ -22,12 +22,14 @@ WORD_CHARACTERS_MAX = 64
 TRANSIENT_STATUSES = frozenset({408, 429})
 
 
-async def refresh(http: Http, config: Settings, refresh_token: str) -> TokenGrant:
+async def refresh(http: Http, config: Settings, credentials: Credentials) -> TokenGrant:
     """A new access token. Safe to repeat and to do twice at once: older access tokens stay valid.
 
     Raises Failure: google_grant_invalid (the person has to reconnect), google_client_…, google_admin_policy,
     google_reauth_required, google_token_unavailable (try again), network_….
     """
+    if credentials.refresh_token is None:
+        raise Failure(ErrorCode.GOOGLE_GRANT_INVALID, "the grant has no refresh token")
     if config.google_client_id is None or config.google_client_secret is None:
         raise Failure(ErrorCode.PLATFORM_NOT_CONFIGURED, "the Google client id or secret is not set")
     response = await http.call(
@@ -37,7 +39,7 @@ async def refresh(http: Http, config: Settings, refresh_token: str) -> TokenGran
         timeout_seconds=REFRESH_TIMEOUT_SECONDS,
         form={
             "grant_type": "refresh_token",
-            "refresh_token": refresh_token,
+            "refresh_token": credentials.refresh_token,
             "client_id": config.google_client_id,
             "client_secret": config.google_client_secret.get_secret_value(),
         },

@@ -1,4 +1,4 @@
-"""The road of one video to YouTube: `start_upload`, `upload`, `finish_upload` (the one visible call), `verify`.
+"""The road of one video to YouTube: `start_upload`, `upload`, `finish_upload` (the one visible call), `verify`; `side.py` for the rest.
 
 Nothing exists on YouTube until the last byte of an upload was accepted. So everything but the last at most 256 KiB goes
 up ahead of time, invisible and without consequence, and the visible call is the PUT of that rest: small, quick, and the
@@ -11,20 +11,31 @@ nothing behind. A private or unlisted post has no such mechanism: its last chunk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
-from orbyt_worker.model import MediaFacts, Phase, Post, Problem, Snooze, Stage
-from orbyt_worker.platforms.base import Http, Json, Reconciled, Rules, Step, StepContext, TokenGrant
-from orbyt_worker.platforms.youtube import login
+from orbyt_worker.model import Account, MediaFacts, MediaSpec, Phase, Post, Problem, Snooze, Stage
+from orbyt_worker.platforms.base import (
+    Bucket,
+    Credentials,
+    Http,
+    Json,
+    Reconciled,
+    Rules,
+    Step,
+    StepContext,
+    TokenGrant,
+    Window,
+)
+from orbyt_worker.platforms.youtube import login, side
 from orbyt_worker.platforms.youtube.check import check
-from orbyt_worker.platforms.youtube.errors import is_transient
+from orbyt_worker.platforms.youtube.errors import UNITS, UPLOADS, is_transient
 from orbyt_worker.platforms.youtube.read import own_channel
 from orbyt_worker.platforms.youtube.reconcile import reconcile
-from orbyt_worker.platforms.youtube.rules import RULES
+from orbyt_worker.platforms.youtube.rules import RULES, cover_spec
 from orbyt_worker.platforms.youtube.upload import (
     CHUNK_BYTES,
     CHUNK_TIMEOUT_SECONDS,
@@ -64,22 +75,44 @@ WAIT_IN_SLOT_SECONDS_MAX = 5.0
 
 @dataclass(slots=True)
 class YouTube:
-    """The platform `youtube`. Leads are in seconds before `publish_at`; `registry.py` takes them from the settings.
+    """The platform `youtube`. Leads are in seconds before `publish_at`; `registry.py` takes all of this from the settings.
 
-    `call_timeout_seconds` bounds the visible call; the lease has to outlast it.
+    `call_timeout_seconds` bounds the visible call; the lease has to outlast it. The allowances are those of the Google
+    project, kept in the ledger under `google_project`.
     """
 
     finish_lead_seconds: float = 900.0
     prepare_lead_seconds: float = 3600.0
     call_timeout_seconds: float = 36.0
+    uploads_per_day: int = RULES.limit("uploads_per_day")
+    units_per_day: int = RULES.limit("units_per_day")
+    google_project: str = "default"
     rules: Rules = RULES
+    buckets: Mapping[str, Bucket] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.buckets = {
+            UPLOADS: Bucket(
+                self.uploads_per_day,
+                str(ErrorCode.YOUTUBE_UPLOADS_PER_DAY_EXHAUSTED),
+                Window.PACIFIC_DAY,
+                self.google_project,
+            ),
+            UNITS: Bucket(
+                self.units_per_day, str(ErrorCode.YOUTUBE_QUOTA_EXHAUSTED), Window.PACIFIC_DAY, self.google_project
+            ),
+        }
 
     def check(self, post: Post, media: Sequence[MediaFacts | None]) -> list[Problem]:
         """See `check.py`."""
         return check(post, media)
 
-    def plan(self, post: Post) -> tuple[Step, ...]:
-        """The four steps; only the leads depend on the post."""
+    def media_spec(self, post: Post, account: Account) -> MediaSpec:
+        """The best rendition; covers as `rules.cover_spec` says."""
+        return MediaSpec(rendition="highest", covers=cover_spec(post))
+
+    def plan(self, post: Post, account: Account) -> tuple[Step, ...]:
+        """The four steps, whose leads depend on the post, and the side tasks it asks for (`side.py`)."""
         finish_lead = self.finish_lead_seconds if privacy_of(post) == "public" else 0.0
         hidden_lead = self.prepare_lead_seconds + finish_lead
         return (
@@ -95,16 +128,22 @@ class YouTube:
                 lead_seconds=finish_lead,
                 call_timeout_seconds=self.call_timeout_seconds,
             ),
+            *side.before_verification(post),
             Step("verify", Stage.VERIFYING, verify, VERIFY_STEP_SECONDS, needs_media=False),
+            *side.after_verification(post),
         )
 
     async def reconcile(self, ctx: StepContext) -> Reconciled:
         """See `reconcile.py`."""
         return await reconcile(ctx)
 
-    async def refresh(self, http: Http, config: Settings, refresh_token: str) -> TokenGrant:
+    def renews(self, login: str) -> bool:
+        """Always: an access token of Google lives for an hour."""
+        return True
+
+    async def refresh(self, http: Http, config: Settings, credentials: Credentials) -> TokenGrant:
         """See `login.py`."""
-        return await login.refresh(http, config, refresh_token)
+        return await login.refresh(http, config, credentials)
 
     async def _finish_upload(self, ctx: StepContext) -> Json:
         return await finish_upload(ctx, self.call_timeout_seconds)

@@ -1,4 +1,4 @@
-"""Reads of the YouTube Data API: the account's channel, a video, the uploads playlist. One quota unit each, reserved first."""
+"""Reads of the YouTube Data API: the account's channel, a video, playlists, captions. Each reserves its quota units first."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.platforms.base import StepContext
-from orbyt_worker.platforms.youtube.errors import UNITS, refusal
+from orbyt_worker.platforms.youtube.errors import SIDE, UNITS, refusal
 from orbyt_worker.platforms.youtube.upload import authorised
 
 READ_TIMEOUT_SECONDS = 20.0
 LISTED_MAX = 50
+# YouTube Data API, "Quota Calculator": the other reads cost one unit.
+CAPTIONS_LIST_UNITS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,32 @@ async def videos_with_files(ctx: StepContext, video_ids: Sequence[str]) -> Seque
     return await _items(ctx, "youtube.videos.list", "videos", params)
 
 
-async def _items(ctx: StepContext, name: str, resource: str, params: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    await ctx.quota.reserve(UNITS)
+async def playlist_entries(ctx: StepContext, playlist_id: str, video_id: str) -> Sequence[Mapping[str, Any]]:
+    """The entries of a playlist that are this video."""
+    params = {"part": "id", "playlistId": playlist_id, "videoId": video_id, "maxResults": str(LISTED_MAX)}
+    return await _items(ctx, "youtube.playlistItems.list", "playlistItems", params, about=SIDE)
+
+
+async def caption_tracks(ctx: StepContext, video_id: str) -> Sequence[Mapping[str, Any]]:
+    """The caption tracks of a video, those YouTube made by itself included."""
+    params = {"part": "snippet", "videoId": video_id}
+    return await _items(ctx, "youtube.captions.list", "captions", params, units=CAPTIONS_LIST_UNITS, about=SIDE)
+
+
+async def _items(
+    ctx: StepContext,
+    name: str,
+    resource: str,
+    params: Mapping[str, str],
+    *,
+    units: int = 1,
+    about: str | None = None,
+) -> list[Mapping[str, Any]]:
+    await ctx.quota.reserve(UNITS, units)
     url = f"{ctx.config.youtube_url.rstrip('/')}/youtube/v3/{resource}"
     response = await authorised(ctx, name, "GET", url, timeout_seconds=READ_TIMEOUT_SECONDS, params=params)
     if response.status != 200:
-        raise await refusal(ctx, name, response, UNITS)
+        raise await refusal(ctx, name, response, UNITS, about=about)
     if not isinstance(response.json, dict):
         raise Failure(ErrorCode.PLATFORM_ANSWER_INVALID, f"{name}: the answer is not JSON", http_status=200)
     items = response.json.get("items", [])

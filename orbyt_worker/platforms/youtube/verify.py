@@ -70,7 +70,7 @@ async def verify(ctx: StepContext) -> Json:
         if times.now < times.finished_at + UNLISTED_PATIENCE:
             raise _later(times)
         raise Failure(ErrorCode.YOUTUBE_VIDEO_REMOVED, "YouTube no longer knows the video")
-    processing = not _is_processed(found)
+    processing = not is_processed(found)
     if processing and times.now < times.finished_at + PROCESSING_PATIENCE:
         await ctx.progress(Stage.PROCESSING, _fraction(found))
         raise _later(times)
@@ -89,7 +89,7 @@ async def _times(ctx: StepContext) -> _Times:
     return _Times(now, datetime.fromisoformat(finished), session.scheduled_for if session else None)
 
 
-def _is_processed(found: Mapping[str, Any]) -> bool:
+def is_processed(found: Mapping[str, Any]) -> bool:
     """Whether YouTube is done with it; raises Failure when it ended badly."""
     status, details = part(found, "status"), part(found, "processingDetails")
     upload, process = text(status.get("uploadStatus")), text(details.get("processingStatus"))

@@ -21,9 +21,9 @@ class Case:
     expect: tuple[tuple[str, str], ...]
 
 
-def load_cases() -> list[Case]:
-    """Every case, expanded."""
-    table = tomllib.loads(Path(__file__).with_name("cases.toml").read_text(encoding="utf-8"))
+def load_cases(platform: str = "youtube") -> list[Case]:
+    """Every case of a platform, expanded."""
+    table = tomllib.loads((Path(__file__).parents[1] / platform / "cases.toml").read_text(encoding="utf-8"))
     return [_case(raw) for raw in table["case"]]
 
 
@@ -34,6 +34,7 @@ def _case(raw: dict[str, Any]) -> Case:
     }
     if "tag" in repeat:
         options["tags"] = [tag * repeat["tag"] for tag in options["tags"]]
+    options |= {name: value * repeat[name] for name, value in options.items() if name in repeat}
     if "tag" in copies:
         options["tags"] = options["tags"] * copies["tag"]
     caption = raw.get("caption")

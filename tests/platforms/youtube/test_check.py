@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.model import Kind, MediaFacts, MediaItem, Post
-from orbyt_worker.platforms.youtube import PLATFORM
-from orbyt_worker.platforms.youtube.check import clean_tags, clean_title, tags_units, utf16_units
+from orbyt_worker.platforms.base import Window
+from orbyt_worker.platforms.shape import utf16_units
+from orbyt_worker.platforms.youtube import PLATFORM, YouTube
+from orbyt_worker.platforms.youtube.check import clean_tags, clean_title, tags_units
 from orbyt_worker.platforms.youtube.upload import metadata
-from tests.platforms.driver import MemoryMedia, make_post
+from tests.platforms.driver import MemoryMedia, make_job, make_post
 from tests.platforms.youtube.cases import Case, load_cases
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -136,3 +138,20 @@ def test_scheduled_body() -> None:
         "containsSyntheticMedia": True,
     }
     assert body["snippet"] == {"title": "A title", "description": "A caption", "tags": ["a"]}
+
+
+@pytest.mark.parametrize(("kind", "size"), [(Kind.VIDEO, (1920, 1080)), (Kind.REEL, (1080, 1920))])
+def test_covers_are_brought_to_what_youtube_takes(kind: Kind, size: tuple[int, int]) -> None:
+    job = make_job(NOW, "youtube", "UC", make_post(NOW, kind=kind))
+    covers = PLATFORM.media_spec(job.post, job.account).covers
+    assert covers is not None
+    assert (covers.width_max, covers.height_max) == size
+    assert (covers.formats, covers.bytes_max) == (("JPEG", "PNG"), 2 * 1024 * 1024)
+
+
+def test_the_allowances_are_those_of_the_google_project() -> None:
+    buckets = YouTube(uploads_per_day=7, units_per_day=8, google_project="ours").buckets
+    assert {name: (each.units_max, each.key, each.window) for name, each in buckets.items()} == {
+        "youtube_uploads": (7, "ours", Window.PACIFIC_DAY),
+        "youtube_units": (8, "ours", Window.PACIFIC_DAY),
+    }

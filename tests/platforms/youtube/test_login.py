@@ -9,7 +9,7 @@ import pytest
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
-from orbyt_worker.platforms.base import TokenGrant
+from orbyt_worker.platforms.base import Credentials, TokenGrant
 from orbyt_worker.platforms.youtube import PLATFORM
 from tests.platforms.driver import sandbox_settings
 from tests.platforms.youtube.world import YouTubeWorld
@@ -19,7 +19,8 @@ TOKEN = "google.token"
 
 
 async def refresh(world: YouTubeWorld, token: str | None = None) -> TokenGrant:
-    return await PLATFORM.refresh(world.driver.http, world.config, token or world.account.refresh_token)
+    credentials = Credentials("google", refresh_token=token or world.account.refresh_token)
+    return await PLATFORM.refresh(world.driver.http, world.config, credentials)
 
 
 async def code_of(world: YouTubeWorld, token: str | None = None) -> ErrorCode:
@@ -116,3 +117,12 @@ async def test_unconfigured(make_world: MakeWorld) -> None:
     world = make_world()
     world.config = sandbox_settings()
     assert await code_of(world) is ErrorCode.PLATFORM_NOT_CONFIGURED
+
+
+async def test_a_grant_without_a_refresh_token_needs_its_user(make_world: MakeWorld) -> None:
+    world = make_world()
+    with pytest.raises(Failure) as caught:
+        await PLATFORM.refresh(world.driver.http, world.config, Credentials("google", access_token="ya29"))
+    assert caught.value.code is ErrorCode.GOOGLE_GRANT_INVALID
+    assert world.calls(TOKEN) == 0
+    assert PLATFORM.renews("google")

@@ -11,10 +11,11 @@ import pytest
 
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.model import Phase
+from orbyt_worker.platforms.base import Step
 from orbyt_worker.platforms.registry import platforms
 from orbyt_worker.platforms.youtube import YouTube
 from tests.fix_clock import FakeClock
-from tests.platforms.driver import MIB, Killed, make_post, sandbox_settings
+from tests.platforms.driver import MIB, Killed, make_job, make_post, sandbox_settings
 from tests.platforms.youtube.world import SIZE, YouTubeWorld
 
 MakeWorld = Callable[..., YouTubeWorld]
@@ -314,21 +315,16 @@ async def test_direct_session_rescheduled_is_not_early(make_world: MakeWorld) ->
 def test_leads_come_from_the_settings_and_the_post() -> None:
     now = FakeClock().now()
     platform = YouTube(finish_lead_seconds=100, prepare_lead_seconds=1000, call_timeout_seconds=20)
-    assert [step.lead_seconds for step in platform.plan(make_post(now))] == [1100, 1100, 100, None]
-    assert [step.lead_seconds for step in platform.plan(make_post(now, options={"privacy": "private"}))] == [
-        1000,
-        1000,
-        0,
-        None,
-    ]
-    assert [step.phase for step in platform.plan(make_post(now))] == [
-        Phase.BACKGROUND,
-        Phase.BACKGROUND,
-        Phase.PUBLISH,
-        Phase.BACKGROUND,
-    ]
-    assert [step.call_timeout_seconds for step in platform.plan(make_post(now))] == [None, None, 20, None]
-    assert [step.needs_media for step in platform.plan(make_post(now))] == [True, True, True, False]
+
+    def plan(**post: Any) -> tuple[Step, ...]:
+        job = make_job(now, "youtube", "UC", make_post(now, **post))
+        return platform.plan(job.post, job.account)
+
+    assert [step.lead_seconds for step in plan()] == [1100, 1100, 100, None]
+    assert [step.lead_seconds for step in plan(options={"privacy": "private"})] == [1000, 1000, 0, None]
+    assert [step.phase for step in plan()] == [Phase.BACKGROUND, Phase.BACKGROUND, Phase.PUBLISH, Phase.BACKGROUND]
+    assert [step.call_timeout_seconds for step in plan()] == [None, None, 20, None]
+    assert [step.needs_media for step in plan()] == [True, True, True, False]
 
 
 def test_registry_fits_the_call_into_the_lease() -> None:

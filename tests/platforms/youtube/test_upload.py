@@ -364,6 +364,6 @@ def test_made_up_bytes_do_not_depend_on_how_they_are_cut() -> None:
 
 async def test_no_session_means_not_published(make_world: MakeWorld) -> None:
     world = make_world()
-    step = PLATFORM.plan(world.driver.job.post)[2]
+    step = world.driver.plan()[2]
     found = await PLATFORM.reconcile(world.driver.context(step, begun_at=world.clock.now()))
     assert found.truth is Truth.NOT_PUBLISHED

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from orbyt_worker.errors.codes import ErrorCode
+from orbyt_worker.model import MediaFacts
 from orbyt_worker.platforms.base import ApiResponse, Http
 from orbyt_worker.platforms.http import ApiClient
 from orbyt_worker.platforms.youtube import YouTube
@@ -37,6 +38,23 @@ class SharedClock(FakeClock):
         self._sandbox.clock.set(self.now())
 
 
+@dataclass(slots=True)
+class BytesMedia(MemoryMedia):
+    """A reader of real bytes, where the sandbox looks into them: an image, a video with a shape."""
+
+    content: bytes = field(default=b"", repr=False)
+
+    async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
+        assert 0 <= start < start + length <= self.size_bytes
+        self.given.append((start, length))
+        yield self.content[start : start + length]
+
+
+def image(content: bytes, content_type: str = "image/jpeg") -> BytesMedia:
+    """A cover as the worker has prepared it."""
+    return BytesMedia(MediaFacts("image", content_type, len(content)), len(content), content=content)
+
+
 class YouTubeWorld:
     """A fresh sandbox account and a driver for one post; `World` of the contract."""
 
@@ -49,6 +67,9 @@ class YouTubeWorld:
         in_seconds: float = 0.0,
         platform: YouTube | None = None,
         account: dict[str, Any] | None = None,
+        video: BytesMedia | None = None,
+        cover: BytesMedia | None = None,
+        documents: Mapping[str, bytes] | None = None,
         **post: Any,
     ) -> None:
         server.state.reset()
@@ -57,14 +78,23 @@ class YouTubeWorld:
         self.clock = SharedClock(self.sandbox)
         self.account = self.sandbox.google.create_account(**(account or {}))
         self.config = settings_of(server)
-        self.media = MemoryMedia.video(size, seconds=seconds)
+        self.media = video or MemoryMedia.video(size, seconds=seconds)
         self.clients: list[ApiClient] = []
         self.tokens: list[str] = []
         now = self.clock.now()
         row = make_post(now, publish_at=now + timedelta(seconds=in_seconds), **post)
-        job = make_job(now, "youtube", self.account.channel_id or "none", row)
+        channel_id = self.account.channel_id or "none"
+        job = make_job(now, "youtube", channel_id, row, login="google", scopes=self.account.scopes)
         self.driver = Driver(
-            platform or YouTube(), self._connect, job, [self.media], self.config, self.clock, renew=self._renew
+            platform or YouTube(),
+            self._connect,
+            job,
+            [self.media],
+            self.config,
+            self.clock,
+            renew=self._renew,
+            covers={0: cover} if cover else None,
+            documents=documents,
         )
 
     def _connect(self, runtime: Runtime) -> Http:
@@ -186,6 +216,16 @@ DOCUMENTED = [
         (answer(403, "rateLimitExceeded"), ErrorCode.YOUTUBE_RATE_LIMITED),
         (answer(403, "userRateLimitExceeded"), ErrorCode.YOUTUBE_RATE_LIMITED),
         (answer(400, "uploadLimitExceeded"), ErrorCode.YOUTUBE_CHANNEL_UPLOAD_LIMIT),
+        (answer(403, "forbidden", domain="youtube.thumbnail"), ErrorCode.YOUTUBE_THUMBNAIL_NOT_ALLOWED),
+        (answer(429, "uploadRateLimitExceeded", domain="youtube.thumbnail"), ErrorCode.YOUTUBE_THUMBNAIL_RATE_LIMITED),
+        (answer(400, "invalidImage", domain="youtube.thumbnail"), ErrorCode.MEDIA_UNREADABLE),
+        (answer(404, "playlistNotFound", domain="youtube.playlistItem"), ErrorCode.YOUTUBE_PLAYLIST_NOT_FOUND),
+        (answer(403, "playlistContainsMaximumNumberOfVideos"), ErrorCode.YOUTUBE_PLAYLIST_FULL),
+        (answer(403, "playlistItemsNotAccessible"), ErrorCode.YOUTUBE_PLAYLIST_REFUSED),
+        (answer(400, "playlistOperationUnsupported"), ErrorCode.YOUTUBE_PLAYLIST_REFUSED),
+        (answer(400, "invalidMetadata", domain="youtube.caption"), ErrorCode.YOUTUBE_CAPTIONS_REJECTED),
+        (answer(400, "nameTooLong", domain="youtube.caption"), ErrorCode.YOUTUBE_CAPTIONS_REJECTED),
+        (answer(400, "contentRequired", domain="youtube.caption"), ErrorCode.YOUTUBE_CAPTIONS_REJECTED),
         (answer(403, "accessNotConfigured"), ErrorCode.YOUTUBE_API_NOT_ENABLED),
         (answer(400, "invalidTitle"), ErrorCode.TITLE_INVALID),
         (answer(400, "invalidDescription"), ErrorCode.CAPTION_INVALID),

@@ -10,7 +10,7 @@ from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.media.mux import MuxRef, parse
 from orbyt_worker.media.mux_api import Asset
-from orbyt_worker.media.mux_files import File, candidates, choose
+from orbyt_worker.media.mux_files import File, candidates, choose, wanted
 from orbyt_worker.model import MediaFacts
 
 PID = "DS00Spx1CV902MCtPj5WknGlR102V5HFkDe"
@@ -163,3 +163,39 @@ def test_answers_of_the_api_old_and_new() -> None:
     assert Asset.model_validate({**base, "static_renditions": None, "playback_ids": None}).files == []
     odd = Asset.model_validate({**base, "static_renditions": [{"name": "720p.mp4", "status": "brand_new_state"}]})
     assert [each.status for each in odd.files] == ["preparing"]
+
+
+# --- Which file to ask Mux for ----------------------------------------------------------------------------------------
+
+
+def skipped(*names: str) -> list[File]:
+    return [File(name, "skipped") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("files", "prefer", "size", "resolution"),
+    [
+        ([], "highest", (None, None), "highest"),
+        ([], "highest", (3840, 2160), "highest"),
+        ([], "1080p", (None, None), "1080p"),
+        ([], "1080p", (3840, 2160), "1080p"),
+        # `highest` of a small video serves everybody.
+        ([], "1080p", (1920, 1080), "highest"),
+        ([], "1080p", (1080, 1920), "highest"),
+        ([], "1080p", (2560, 1080), "1080p"),
+        (skipped("audio.m4a"), "highest", (1920, 1080), "highest"),
+        # What is there excludes `highest`, and what is too large for the asset will never be made.
+        (skipped("2160p.mp4"), "highest", (1920, 1080), "1080p"),
+        (skipped("2160p.mp4"), "1080p", (2560, 1440), "1080p"),
+        (skipped("2160p.mp4", "1080p.mp4"), "1080p", (1280, 720), "720p"),
+        (skipped("2160p.mp4"), "highest", (None, None), None),
+        (skipped("highest.mp4"), "1080p", (3840, 2160), None),
+        ([File("1080p.mp4", "errored")], "highest", (1920, 1080), None),
+    ],
+)
+def test_what_to_ask_for(
+    files: list[File], prefer: str, size: tuple[int | None, int | None], resolution: str | None
+) -> None:
+    width, height = size
+    assert wanted(files, prefer, width=width, height=height, legacy=False) == resolution
+    assert wanted(files, prefer, width=width, height=height, legacy=True) is None

@@ -1,0 +1,86 @@
+"""SIGKILL around the visible call of every kind of post; restart; count on the platform: exactly once, or held where nobody can tell.
+
+`test_kill_anywhere.py` dies at every place of one road, and the platforms' contract tests at every place of every road, without
+a process. Here real processes die where it matters most. ORBYT_KILL_ALL=1 (`make soak`) takes every place of every road.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orbyt_worker.local import LocalDatabase
+from orbyt_worker.sandbox.postgres import PostgresServer
+from tests.acceptance.kinds import CASES, Case, published
+from tests.acceptance.test_kill_anywhere import Place, places
+from tests.fix_world import QUICK, World
+from tests.forked_worker import ForkedWorker
+
+AT_ONCE = 4
+FIRST_SECONDS_MAX = 60.0
+SETTLE_SECONDS_MAX = 90.0
+EVERYWHERE = os.environ.get("ORBYT_KILL_ALL", "") == "1"
+
+
+def around_the_visible_call(recorded: list[Place]) -> list[Place]:
+    """From the announcement to the confirmation."""
+    first = next(number for number, place in enumerate(recorded) if place.name == "begin_publish")
+    last = max(number for number, place in enumerate(recorded) if place.name == "confirm_publish")
+    return recorded[first : last + 1]
+
+
+def forked(world: World, name: str, **settings: object) -> ForkedWorker:
+    environment = world.database.worker_environment(world.sandbox, world.directory / "spool", **{**QUICK, **settings})
+    return ForkedWorker(environment, world.directory / f"{name}.log")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800 if EVERYWHERE else 400)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_killed_around_the_visible_call_the_post_is_there_once_or_held(
+    world: World, postgres: PostgresServer, world_template: tuple[str, bytes], tmp_path: Path, case: Case
+) -> None:
+    recorded = tmp_path / "checkpoints"
+    account = case.account(world)
+    columns = case.columns(world)
+    job_id = world.insert(account, **columns)
+    with forked(world, "recording", sandbox_checkpoint_log=recorded) as worker:
+        world.wait_for(job_id, "published", timeout_seconds=SETTLE_SECONDS_MAX)
+        worker.stop()
+    passed = places(recorded)
+    todo = passed if EVERYWHERE else around_the_visible_call(passed)
+    assert len(todo) >= 5, [place.name for place in passed]
+
+    def die_at(place: Place) -> str | None:
+        """What went wrong, if anything."""
+        template, key = world_template
+        directory = tmp_path / f"at-{place.number}"
+        directory.mkdir()
+        database = f"kill_{abs(hash(case.name)) % 10**6}_{place.number}"
+        one = World(LocalDatabase.create(postgres, database, template=template), world.sandbox, key, directory)
+        try:
+            account = case.account(one)
+            job_id = one.insert(account, **columns)
+            with forked(one, "first", sandbox_kill_at=place.number) as first:
+                code = first.wait(FIRST_SECONDS_MAX)
+                if code not in (None, -signal.SIGKILL):
+                    return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
+            with forked(one, "second"):
+                row = one.wait_for(job_id, "published", "failed", "held", timeout_seconds=SETTLE_SECONDS_MAX)
+            count = len(published(one, account))
+            held = (row["status"], row["error_code"]) == ("held", "outcome_unknown")
+            if count == 1 and row["status"] == "published":
+                return None
+            if held and not case.provable and count <= 1:
+                return None
+            return f"{place}: {row['status']} {row['error_code']}, {count} posts: {one.events(job_id)}"
+        finally:
+            postgres.drop_database(database)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        problems = [problem for problem in pool.map(die_at, todo) if problem is not None]
+    assert problems == []

@@ -1,0 +1,31 @@
+"""The pre-flight in SQL gives the answers of the worker's `check` for Instagram: the same table of cases is run against both."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from orbyt_worker.model import Kind
+from orbyt_worker.platforms.instagram.rules import OPTIONS_BY_KIND
+from tests.fix_postgres import Database
+from tests.platforms.instagram.cases import Case, load_cases
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=lambda case: str(case.name))
+async def test_sql_and_worker_agree(db: Database, case: Case) -> None:
+    now = datetime.now(UTC)
+    rows = await db.fetch(
+        "select code, field from orbyt_private.check_content('instagram', %s::orbyt.post_kind, %s, %s, %s, %s, %s, %s)",
+        [case.kind, case.title, case.caption, Jsonb(case.media), Jsonb(case.options), now, now + timedelta(days=1)],
+    )
+    # What only SQL looks at (the shape of the media array) has no case in the shared table.
+    assert tuple((row["code"], row["field"]) for row in rows) == case.expect
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_options_of_each_kind_are_those_of_the_worker(db: Database, kind: Kind) -> None:
+    (row,) = await db.fetch("select orbyt_private.instagram_options(%s::orbyt.post_kind) as options", [kind.value])
+    wanted = OPTIONS_BY_KIND.get(kind)
+    assert row["options"] == (None if wanted is None else sorted(wanted))
