@@ -20,6 +20,9 @@ class Environment(StrEnum):
     SANDBOX = "sandbox"
 
 
+# Meta itself speaks of two to five minutes (Instagram Platform, "Content Publishing", read 2026-11).
+META_SETTLING_SECONDS_MIN = 120.0
+
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -111,6 +114,13 @@ class Settings(BaseSettings):
         ge=0,
         le=86_400,
         description="A scheduled YouTube video is handed over (private, with publishAt) this long before publish_at, so it is processed in time.",
+    )
+
+    meta_settling_seconds: float = Field(
+        300,
+        ge=2,
+        le=3600,
+        description="How long Facebook and Instagram are watched after a lost answer before their own state is believed to say `not published`; outside the sandbox at least 120.",
     )
 
     # Logs and health
@@ -234,6 +244,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _timing_fits(self) -> Self:
+        if not self.sandbox and self.meta_settling_seconds < META_SETTLING_SECONDS_MIN:
+            raise ValueError(f"ORBYT_META_SETTLING_SECONDS must be at least {META_SETTLING_SECONDS_MIN:.0f}")
         if self.heartbeat_seconds * 3 > self.lease_seconds:
             raise ValueError("ORBYT_HEARTBEAT_SECONDS must be at most a third of ORBYT_LEASE_SECONDS")
         return self

@@ -36,6 +36,8 @@ QUICK = {
     "poll_seconds": 0.3,
     "upkeep_seconds": 1,
     "shutdown_seconds": 5,
+    # What Meta would be given minutes for.
+    "meta_settling_seconds": 4,
 }
 
 

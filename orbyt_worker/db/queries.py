@@ -310,7 +310,16 @@ class Queries:
             ),
         )
 
-    async def fail_job(self, job: Job, *, code: str, message: str, detail: Mapping[str, Any] | None = None) -> Answer:
+    async def fail_job(
+        self,
+        job: Job,
+        *,
+        code: str,
+        message: str,
+        detail: Mapping[str, Any] | None = None,
+        never_visible: bool = False,
+    ) -> Answer:
+        """`never_visible`: the platform itself says that the post it accepted did not appear; its journal is forgotten."""
         return cast(
             Answer,
             await self._value(
@@ -320,6 +329,7 @@ class Queries:
                 code=code,
                 message=message,
                 detail=Jsonb(dict(detail or {})),
+                never_visible=never_visible,
             ),
         )
 

@@ -65,7 +65,7 @@ select orbyt_private.succeed_job(%(job_id)s, %(attempt)s, %(published_at)s, %(co
 
 -- name: fail_job
 -- The job will not be published.
-select orbyt_private.fail_job(%(job_id)s, %(attempt)s, %(code)s, %(message)s, %(detail)s) as answer;
+select orbyt_private.fail_job(%(job_id)s, %(attempt)s, %(code)s, %(message)s, %(detail)s, %(never_visible)s) as answer;
 
 -- name: hold_job
 -- Somebody has to act first.

@@ -17,6 +17,9 @@ class Failure(Exception):
 
     `retry_after_seconds` is what the other side asked for (Retry-After, a quota reset); it takes
     precedence over the catalog's own delay. `field` is a path into the row (`title`, `media[0].url`).
+
+    `never_visible`: raised after the visible call was accepted, on the platform's own word that what it accepted did not and
+    will not appear (a reel whose processing failed). Only then is a confirmed post filed as not published.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Failure(Exception):
         platform_code: str | None = None,
         platform_subcode: str | None = None,
         http_status: int | None = None,
+        never_visible: bool = False,
     ) -> None:
         super().__init__(f"{code}: {detail}" if detail else str(code))
         self.code = code
@@ -38,3 +42,4 @@ class Failure(Exception):
         self.platform_code = platform_code
         self.platform_subcode = platform_subcode
         self.http_status = http_status
+        self.never_visible = never_visible

@@ -19,8 +19,16 @@ def platforms(settings: Settings) -> Mapping[str, Platform]:
     """Every platform by name, set up for this worker."""
     call_timeout_seconds = min(VISIBLE_CALL_SECONDS_MAX, settings.lease_seconds * VISIBLE_CALL_SHARE_OF_LEASE)
     listed: tuple[Platform, ...] = (
-        Facebook(prepare_lead_seconds=settings.prepare_lead_seconds, call_timeout_seconds=call_timeout_seconds),
-        Instagram(prepare_lead_seconds=settings.prepare_lead_seconds, call_timeout_seconds=call_timeout_seconds),
+        Facebook(
+            prepare_lead_seconds=settings.prepare_lead_seconds,
+            call_timeout_seconds=call_timeout_seconds,
+            settling_seconds=settings.meta_settling_seconds,
+        ),
+        Instagram(
+            prepare_lead_seconds=settings.prepare_lead_seconds,
+            call_timeout_seconds=call_timeout_seconds,
+            settling_seconds=settings.meta_settling_seconds,
+        ),
         YouTube(
             finish_lead_seconds=settings.youtube_finish_lead_seconds,
             prepare_lead_seconds=settings.prepare_lead_seconds,

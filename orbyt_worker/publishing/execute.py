@@ -39,7 +39,7 @@ from orbyt_worker.publishing.media import AttemptMedia
 from orbyt_worker.publishing.progress import Progress
 from orbyt_worker.publishing.quota import LedgerQuota
 from orbyt_worker.publishing.side import run_side
-from orbyt_worker.publishing.tokens import Tokens
+from orbyt_worker.publishing.tokens import ACCESS, Tokens
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
 
@@ -197,6 +197,12 @@ class Executor:
                     detail=detail,
                 )
             )
+        elif failure.never_visible:
+            # Accepted, and never seen by anybody: not published. Whoever tries it again starts from the beginning.
+            await self._answered(
+                self.queries.fail_job(job, code=str(failure.code), message=message, detail=detail, never_visible=True)
+            )
+            self.health.finished(platform, "failed", str(failure.code))
         elif attempt is not None and attempt.journal.confirmed() is not None and entry.outcome is not Outcome.PUBLISHED:
             # The post is out; that it could not be verified to the end is a remark, not a failure.
             await attempt.succeed(remark=str(failure.code))
@@ -447,7 +453,7 @@ class Attempt:
         )
 
     async def _access_token(self, *, fresh: bool = False, kind: str | None = None) -> str:
-        if kind is not None:
+        if kind not in (None, ACCESS):
             other = await self.executor.tokens.other_token(self.job.account.account_id, kind)
             if other is not None:
                 self.grant_version = other.grant_version

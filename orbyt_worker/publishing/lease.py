@@ -32,7 +32,7 @@ class Lease:
 
 
 class GuardedHttp:
-    """The Http of the visible step: a call starts only while the lease outlasts its timeout.
+    """The Http of the visible step: a call starts only while the lease outlasts its timeout. A GET harms nobody, however late.
 
     A worker that was frozen between `begin_publish` and here finds its lease too short and sends nothing; its successor
     waits for lease end plus the call's timeout before it looks at the platform.
@@ -57,10 +57,11 @@ class GuardedHttp:
         content: bytes | AsyncIterator[bytes] | None = None,
         content_length: int | None = None,
     ) -> ApiResponse:
-        if self._lease.remaining_seconds() <= timeout_seconds:
-            await self._renew()
-        if self._lease.remaining_seconds() <= timeout_seconds:
-            raise Failure(ErrorCode.LEASE_TOO_SHORT, name)
+        if method != "GET":
+            if self._lease.remaining_seconds() <= timeout_seconds:
+                await self._renew()
+            if self._lease.remaining_seconds() <= timeout_seconds:
+                raise Failure(ErrorCode.LEASE_TOO_SHORT, name)
         return await self._http.call(
             name,
             method,

@@ -281,7 +281,9 @@ $$;
 comment on function orbyt_private.succeed_job(uuid, integer, timestamptz, text, text) is
   'The post is out. A code here is a remark on a published post (privacy differs), not a failure.';
 
-create function orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb default '{}')
+create function orbyt_private.fail_job(
+  p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb default '{}', p_never_visible boolean default false
+)
 returns text
 language plpgsql
 security definer
@@ -293,6 +295,11 @@ begin
   v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
   if v_job.job_id is null then
     return 'stale';
+  end if;
+  -- The platform itself says that what it accepted never appeared. Who retries it begins anew: nothing of it can be used again.
+  if p_never_visible then
+    delete from orbyt_private.job_steps s where s.job_id = p_job_id;
+    update orbyt.publish_jobs j set platform_post_id = null, permalink = null where j.job_id = p_job_id;
   end if;
   -- A post that is out is never filed as not published: what went wrong afterwards is a remark.
   if orbyt_private.was_published(p_job_id)
@@ -314,8 +321,8 @@ begin
   return 'ok';
 end
 $$;
-comment on function orbyt_private.fail_job(uuid, integer, text, text, jsonb) is
-  'The job will not be published. If a visible call is open it is held as outcome_unknown instead.';
+comment on function orbyt_private.fail_job(uuid, integer, text, text, jsonb, boolean) is
+  'The job will not be published. If a visible call is open it is held as outcome_unknown instead. p_never_visible: an accepted post that the platform itself says never appeared.';
 
 create function orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb default '{}')
 returns text

@@ -149,7 +149,7 @@ grant execute on function
   orbyt_private.set_progress(uuid, integer, text, integer),
   orbyt_private.put_back(uuid, integer, double precision, text, text, text, text, boolean, jsonb, timestamptz),
   orbyt_private.succeed_job(uuid, integer, timestamptz, text, text),
-  orbyt_private.fail_job(uuid, integer, text, text, jsonb),
+  orbyt_private.fail_job(uuid, integer, text, text, jsonb, boolean),
   orbyt_private.hold_job(uuid, integer, text, text, jsonb),
   orbyt_private.set_throttle(text, text, double precision, text, text, timestamptz),
   orbyt_private.report_outage(text, uuid, timestamptz),

@@ -21,7 +21,7 @@ from tests.fix_world import QUICK, World
 from tests.forked_worker import ForkedWorker
 
 AT_ONCE = 4
-FIRST_SECONDS_MAX = 60.0
+FIRST_SECONDS_MAX = 40.0
 SETTLE_SECONDS_MAX = 90.0
 EVERYWHERE = os.environ.get("ORBYT_KILL_ALL", "") == "1"
 

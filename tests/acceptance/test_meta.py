@@ -216,3 +216,19 @@ def test_a_dead_page_token_holds_the_job_and_a_reconnect_releases_it(world: Worl
         row = world.wait_for(job_id, "published", "failed", timeout_seconds=60)
     assert row["status"] == "published"
     assert meta_posts(world) == 1
+
+
+def test_a_reel_that_facebook_takes_and_cannot_process_is_failed_and_a_retry_begins_anew(world: World) -> None:
+    """Its `finish` was answered with success, which is only an acknowledgement: nobody ever saw the reel."""
+    page = world.connect("facebook")
+    world.sandbox.state.faults.add("facebook.video.finished", "phase_error", code=1363127)
+    job_id = world.insert(page, kind="reel", title=None, caption="Too small, it says", media=[upright(world)])
+    with world.worker():
+        row = world.wait_for(job_id, "published", "failed", "held")
+        assert row["status"] == "failed"
+        assert (row["platform_post_id"], row["permalink"]) == (None, None)
+        assert published(world, page) == []
+        world.database.as_user(world.user_id, "select orbyt.retry_job(%s)", [job_id])
+        row = world.wait_for(job_id, "published", "held")
+    assert row["status"] == "published"
+    assert len(published(world, page)) == 1

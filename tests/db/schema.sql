@@ -1499,7 +1499,7 @@ ALTER FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with t
 
 COMMENT ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) IS 'Fail jobs whose expires_at has passed and that certainly were not published. Those whose outcome is open are looked after for two more days, then held.';
 
-CREATE FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb DEFAULT '{}'::jsonb) RETURNS text
+CREATE FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb DEFAULT '{}'::jsonb, p_never_visible boolean DEFAULT false) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -1509,6 +1509,11 @@ begin
   v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
   if v_job.job_id is null then
     return 'stale';
+  end if;
+  -- The platform itself says that what it accepted never appeared. Who retries it begins anew: nothing of it can be used again.
+  if p_never_visible then
+    delete from orbyt_private.job_steps s where s.job_id = p_job_id;
+    update orbyt.publish_jobs j set platform_post_id = null, permalink = null where j.job_id = p_job_id;
   end if;
   -- A post that is out is never filed as not published: what went wrong afterwards is a remark.
   if orbyt_private.was_published(p_job_id)
@@ -1531,9 +1536,9 @@ begin
 end
 $$;
 
-ALTER FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb, p_never_visible boolean) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) IS 'The job will not be published. If a visible call is open it is held as outcome_unknown instead.';
+COMMENT ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb, p_never_visible boolean) IS 'The job will not be published. If a visible call is open it is held as outcome_unknown instead. p_never_visible: an accepted post that the platform itself says never appeared.';
 
 CREATE FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4642,8 +4647,8 @@ REVOKE ALL ON FUNCTION orbyt_private.create_master_key(p_key_id text) FROM PUBLI
 REVOKE ALL ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
 
-REVOKE ALL ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) TO orbyt_worker;
+REVOKE ALL ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb, p_never_visible boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb, p_never_visible boolean) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision) TO orbyt_worker;

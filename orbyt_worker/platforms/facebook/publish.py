@@ -35,7 +35,7 @@ from orbyt_worker.platforms.facebook.check import check, first_comment_of
 from orbyt_worker.platforms.facebook.comment import FIRST_COMMENT, first_comment
 from orbyt_worker.platforms.facebook.photos import upload_photos
 from orbyt_worker.platforms.facebook.ready import REELS, ready
-from orbyt_worker.platforms.facebook.reconcile import reconcile
+from orbyt_worker.platforms.facebook.reconcile import SETTLING_SECONDS, reconcile
 from orbyt_worker.platforms.facebook.rules import RULES, image_spec
 from orbyt_worker.platforms.facebook.verify import verify
 from orbyt_worker.platforms.facebook.video import set_cover, upload_video
@@ -59,11 +59,13 @@ COMMENT_STEP_SECONDS = 120.0
 class Facebook:
     """The platform `facebook`. Leads are in seconds before `publish_at`; `registry.py` takes them from the settings.
 
-    `call_timeout_seconds` bounds the visible call; the lease has to outlast it.
+    `call_timeout_seconds` bounds the visible call; the lease has to outlast it. `settling_seconds`: how long after a lost
+    answer Facebook's own state is watched before it is believed, and its listing is looked at before a person is asked.
     """
 
     prepare_lead_seconds: float = 3600.0
     call_timeout_seconds: float = 36.0
+    settling_seconds: float = SETTLING_SECONDS
     rules: Rules = RULES
     buckets: Mapping[str, Bucket] = field(init=False)
 
@@ -124,7 +126,7 @@ class Facebook:
 
     async def reconcile(self, ctx: StepContext) -> Reconciled:
         """See `reconcile.py`."""
-        return await reconcile(ctx)
+        return await reconcile(ctx, self.settling_seconds)
 
     def renews(self, login: str) -> bool:
         """Never: a page token has no expiry date, and lives until somebody ends it."""

@@ -71,11 +71,8 @@ async def _video(ctx: StepContext, video_id: str, started_at: datetime) -> Json:
 
 def _final(ended: Failure) -> Failure:
     """A phase that ended in an error stays so, and this video was the only try: no code that promises another one."""
-    if not catalog.entry(ended.code).retryable:
-        return ended
-    return Failure(
-        ErrorCode.FACEBOOK_PROCESSING_FAILED, ended.detail, field=ended.field, platform_code=ended.platform_code
-    )
+    code = ErrorCode.FACEBOOK_PROCESSING_FAILED if catalog.entry(ended.code).retryable else ended.code
+    return Failure(code, ended.detail, field=ended.field, platform_code=ended.platform_code, never_visible=True)
 
 
 async def _address(ctx: StepContext) -> str | None:
