@@ -32,7 +32,7 @@ from orbyt_worker.model import Job, MediaFacts, Phase, Snooze, Stage
 from orbyt_worker.platforms.base import Http, Platform, Step, StepContext, Truth, Usage
 from orbyt_worker.publishing import retry
 from orbyt_worker.publishing.deadline import deadline
-from orbyt_worker.publishing.journal import INSPECT, Journal, Stale, owned
+from orbyt_worker.publishing.journal import INSPECT, LAST_TRY, Journal, Stale, owned
 from orbyt_worker.publishing.lease import GuardedHttp, Lease
 from orbyt_worker.publishing.limits import Limits, Pause
 from orbyt_worker.publishing.media import AttemptMedia
@@ -254,6 +254,7 @@ class Attempt:
             open_publish = self.journal.open_publish()
             if open_publish is not None:
                 await self._reconcile(*open_publish)
+                await self._end_after_last_try()
             if self.journal.confirmed() is None:
                 self._refuse(self.platform.check(self.job.post, []))
                 self._not_too_late()
@@ -350,8 +351,13 @@ class Attempt:
             entry = catalog.entry(failure.code)
             comes_again = self.executor.decide(self.job, failure).action is retry.Action.RETRY
             # A source that cannot be read says nothing about the platform: nothing was sent, and the platform will agree.
-            if not answered and comes_again and entry.area is not Area.MEDIA:
+            if not answered and entry.area is not Area.MEDIA:
                 # No answer, or one that says nothing: let the dust settle. The next attempt looks before anything else.
+                if not comes_again:
+                    # The platform may still be at it: not even the last try is judged before the call is certainly over.
+                    await self.journal.save(LAST_TRY, {"failure": str(failure.code)}, done=True)
+                    seconds = max(LOOK_AGAIN_SECONDS, step.call_timeout_seconds)
+                    raise _PutBack(seconds, Phase.PUBLISH, Stage.PUBLISHING) from None
                 raise
             # The platform refused. Its word is checked against its own state before it is believed.
             try:
@@ -381,6 +387,7 @@ class Attempt:
             }
             await self.journal.confirm(step_name, result)
         elif found.truth is Truth.NOT_PUBLISHED:
+            await self._look_again_after_last_try()
             await self.journal.unbegin(step_name, found.forget_steps)
             if found.code is not None:
                 raise Failure(ErrorCode(found.code), found.detail)
@@ -393,6 +400,22 @@ class Attempt:
             )
         else:
             raise Failure(ErrorCode.OUTCOME_UNKNOWN, found.detail)
+
+    async def _look_again_after_last_try(self) -> None:
+        """One look can come while the platform is still at it: before giving up for good, two have to agree."""
+        last = self.journal.results.get(LAST_TRY)
+        if last is not None and not last.get("seen"):
+            await self.journal.save(LAST_TRY, {**last, "seen": True}, done=True)
+            raise _PutBack(LOOK_AGAIN_SECONDS, Phase.PUBLISH, Stage.PUBLISHING)
+
+    async def _end_after_last_try(self) -> None:
+        """It is known now that the last try came to nothing: that was it."""
+        last = self.journal.results.get(LAST_TRY)
+        if last is None:
+            return
+        await self.journal.forget(LAST_TRY)
+        if self.journal.confirmed() is None:
+            raise Failure(ErrorCode(str(last["failure"])), "no answer to the last try, and nothing was published")
 
     # After -------------------------------------------------------------------------------------------------------------
 

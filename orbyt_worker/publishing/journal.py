@@ -15,6 +15,8 @@ from orbyt_worker.db.queries import Answer, Claim, Queries
 from orbyt_worker.logs import Redactor
 
 INSPECT = "inspect"
+# The last try of the visible call went unanswered: it is looked at once more, and not made again.
+LAST_TRY = "last_try"
 
 
 class Stale(Exception):

@@ -141,8 +141,7 @@ class Tokens:
     async def _open(self, account_id: UUID) -> _Opened:
         grant: Grant | None = await self._queries.read_grant(account_id)
         if grant is None or not grant.secrets:
-            if grant is not None:
-                await self.mark_needs_reauth(account_id, grant.version, ErrorCode.ACCOUNT_NEEDS_REAUTH)
+            await self.mark_needs_reauth(account_id, grant.version if grant else 0, ErrorCode.ACCOUNT_NEEDS_REAUTH)
             raise Failure(ErrorCode.ACCOUNT_NEEDS_REAUTH, "no stored grant")
         if grant.status != "active":
             raise Failure(

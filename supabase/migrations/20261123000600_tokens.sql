@@ -175,7 +175,8 @@ set search_path = ''
 as $$
 begin
   perform 1 from orbyt_private.account_grants g where g.account_id = p_account_id and g.version = p_version for update;
-  if not found then
+  -- Version 0: there was no grant at all, and there still is none.
+  if not found and (p_version <> 0 or exists (select from orbyt_private.account_grants g where g.account_id = p_account_id)) then
     return 'changed';
   end if;
   update orbyt.accounts a
