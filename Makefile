@@ -29,7 +29,7 @@ STAMP := $(VENV)/.stamp-python
 NODE_STAMP := tools/node/node_modules/.stamp
 BENCH_STAMP := bench/node/node_modules/.stamp
 
-.PHONY: help setup demo sandbox test check lint types generate generated format bench soak clean
+.PHONY: help setup demo sandbox test check lint types generate generated format bench soak kills clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench: $(BENCH_STAMP) ## Benchmarks against four other queues; prints one table 
 
 soak: $(STAMP) ## Kills and faults at random, then videos of 2 and 10 GB (ARGS="--minutes 10 --no-videos")
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+kills: $(STAMP) ## Kill a worker at every place of every kind of post, on every platform (an hour; `test` takes the decisive places)
+	@ORBYT_KILL_ALL=1 $(BIN)/pytest -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal tests/acceptance/test_kill_every_kind.py $(ARGS)
 
 clean: ## Remove what make installed and what tools cached
 	@rm -rf $(VENV) tools/node/node_modules bench/node/node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -251,7 +251,7 @@ def sandbox(
 @main.command()
 def demo(
     fast: Annotated[bool, typer.Option(help="Schedule seconds ahead instead of a minute.")] = False,
-    megabytes: Annotated[int, typer.Option(min=1, max=4096, help="Size of the video.")] = 300,
+    megabytes: Annotated[int, typer.Option(min=2, max=190, help="Size of the video.")] = 100,
 ) -> None:
     """From an empty machine to published posts, watching the rows change. Exit code 1 if any job ended otherwise than it should."""
     from orbyt_worker.demo import run_demo

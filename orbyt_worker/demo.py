@@ -1,6 +1,6 @@
-"""`orbyt-worker demo`: from an empty machine to published videos, watching the rows as the app would.
+"""`orbyt-worker demo`: from an empty machine to published posts on three platforms, watching the rows as the app would.
 
-Real PostgreSQL, real HTTP, a real MP4 of a few hundred megabytes, one real worker process; the platforms are the sandbox's.
+Real PostgreSQL, real HTTP, a real MP4 of about a hundred megabytes, one real worker process; the platforms are the sandbox's.
 On a terminal it is a live table; elsewhere one line per change, so that a log tells the same story.
 """
 
@@ -52,6 +52,7 @@ class Row:
     result: str = ""
     seen: list[str] = field(default_factory=list)
     released: bool = False
+    film: bool = False  # carries the one video
 
     def line(self) -> tuple[str, str, str, str, str]:
         return (self.name, self.status, self.stage, f"{self.progress:3d} %", self.result)
@@ -72,22 +73,25 @@ def _demo(console: Console, directory: Path, fast: bool, megabytes: int) -> int:
 
     say("starting PostgreSQL, the migrations and the simulated platforms …")
     with LocalStack(directory) as stack:
-        user_id = stack.database.create_user("ada@example.com")
-        good = stack.database.connect_youtube(stack.sandbox, user_id, stack.key, title="Ada's channel")
-        lost = stack.database.connect_youtube(stack.sandbox, user_id, stack.key, title="Ada's second channel")
-        say("two YouTube channels connected (sandbox); making a real MP4 …")
-        asset = stack.sandbox.state.mux.create_asset(size_bytes=megabytes * 1024 * 1024)
-        video = f"https://stream.mux.com/{asset.playback_id}.m3u8"
-        say(f"a video of {megabytes} MiB is on (sandbox) Mux; the second channel's owner revokes our access at Google")
-        stack.sandbox.state.google.kill_grant(refresh_token=lost.tokens["refresh_token"])
+        cast = _connect(stack)
+        say("connected (sandbox): three Pages, an Instagram account, two YouTube channels; making a real upright MP4 …")
+        asset = stack.sandbox.state.mux.create_asset(
+            size_bytes=megabytes * 1024 * 1024, width=540, height=960, seconds=_seconds_for(megabytes)
+        )
+        say(f"a video of {megabytes} MiB is on (sandbox) Mux")
+        say("Google's grant of one channel is revoked, one Page's token dies, another Page is about to be throttled")
+        _make_trouble(stack, cast)
         with stack.start_worker(
             poll_seconds=1, upkeep_seconds=2, youtube_finish_lead_seconds=900, log_level="info"
         ) as worker:
-            rows = _insert(stack, user_id, good, lost, video, ahead=timedelta(seconds=15 if fast else 60))
-            say("four posts inserted, as the app would; the worker takes over\n")
+            rows = _insert(stack, cast, f"https://stream.mux.com/{asset.playback_id}.m3u8", 15 if fast else 60)
+            say(f"{len(rows)} posts inserted, as the app would; the worker takes over\n")
             _watch(console, stack, rows, worker_alive=lambda: worker.process.poll() is None)
             code = worker.stop()
         problems = _judge(stack, rows, stack.sandbox.state.mux.file_sha256(asset.asset_id))
+        downloads = _downloads(stack)
+        if downloads != 1:
+            problems.append(f"the video was downloaded {downloads} times for its accounts, not once")
         if code != 0:
             problems.append(f"the worker ended with exit code {code}")
         console.print()
@@ -96,26 +100,95 @@ def _demo(console: Console, directory: Path, fast: bool, megabytes: int) -> int:
                 console.print(f"[red]✗[/] {problem}", highlight=False)
             console.print(f"[red]the demo failed[/]; the worker's log:\n{worker.log_text()[-8000:]}", highlight=False)
             return 1
-        say("[green]✓[/] every post ended as it should: each video is on its channel exactly once, byte for byte")
+        say(
+            "[green]✓[/] every post ended as it should: each is on its account exactly once, the video was downloaded once"
+        )
         return 0
 
 
-def _insert(
-    stack: LocalStack, user_id: UUID, good: ConnectedAccount, lost: ConnectedAccount, video: str, ahead: timedelta
-) -> list[Row]:
-    media = [{"type": "video", "url": video}]
+def _seconds_for(megabytes: int) -> float:
+    """Long enough for Instagram's 25 Mbit/s, and within the 90 seconds of a reel."""
+    return min(max(4.0, megabytes * 0.45), 89.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part."""
+
+    page: ConnectedAccount
+    other_page: ConnectedAccount
+    throttled_page: ConnectedAccount
+    instagram: ConnectedAccount
+    channel: ConnectedAccount
+    lost_channel: ConnectedAccount
+
+
+def _connect(stack: LocalStack) -> Cast:
+    given = (stack.sandbox, stack.database.create_user("ada@example.com"), stack.key)
+    database = stack.database
+    return Cast(
+        page=database.connect_facebook(*given, name="Ada's page"),
+        other_page=database.connect_facebook(*given, name="Ada's second page"),
+        throttled_page=database.connect_facebook(*given, name="Ada's busy page"),
+        instagram=database.connect_instagram(*given),
+        channel=database.connect_youtube(*given, title="Ada's channel"),
+        lost_channel=database.connect_youtube(*given, title="Ada's second channel"),
+    )
+
+
+def _make_trouble(stack: LocalStack, cast: Cast) -> None:
+    state = stack.sandbox.state
+    state.google.kill_grant(refresh_token=cast.lost_channel.tokens["refresh_token"])
+    state.meta.kill_token(cast.other_page.tokens["access_token"], "role_lost")
+    path = f"/{cast.throttled_page.platform_account_id}/feed"
+    state.faults.add("facebook.feed", "throttle", code=80001, minutes=1, path_contains=path)
+
+
+def _insert(stack: LocalStack, cast: Cast, video: str, seconds: int) -> list[Row]:
+    films = [{"type": "video", "url": video}]
+    state = stack.sandbox.state
+    state.media.add("picture.png", content="png", width=1200, height=900)
+    photo, png = ({"type": "image", "url": state.media.url(name)} for name in ("photo.jpg", "picture.png"))
+    later = datetime.now(UTC) + timedelta(seconds=seconds)
+    text: dict[str, Any] = {"kind": "text", "title": None}
     wanted: list[tuple[Row, dict[str, Any]]] = [
-        (Row("publish now", "published", good), {"title": "Hello from Orbyt"}),
-        (
-            Row(f"in {ahead.seconds} s", "published", good),
-            {"title": "A little later", "publish_at": datetime.now(UTC) + ahead},
+        *(
+            (
+                Row(f"video: {name}", "published", account, film=True),
+                {"kind": "reel", "title": "Hello", "caption": "Hello from Orbyt", "media": films},
+            )
+            for name, account in (
+                ("Page", cast.page),
+                ("busy Page", cast.throttled_page),
+                ("Instagram", cast.instagram),
+                ("YouTube", cast.channel),
+            )
         ),
-        (Row("bad title", "refused", good), {"title": "x" * 101}),
-        (Row("lost connection", "published", lost), {"title": "After reconnecting"}),
+        (
+            Row("carousel", "published", cast.instagram),
+            {"kind": "carousel", "title": None, "caption": "Two pictures", "media": [photo, png]},
+        ),
+        (
+            Row("PNG, converted", "published", cast.instagram),
+            {"kind": "photo", "title": None, "caption": "Was a PNG", "media": [png]},
+        ),
+        (Row("story", "published", cast.page), {"kind": "story", "title": None, "media": [photo]}),
+        (
+            Row("first comment", "published", cast.page),
+            {**text, "caption": "Read the comment", "options": {"first_comment": "Here it is"}},
+        ),
+        (Row(f"in {seconds} s", "published", cast.page), {**text, "caption": "A little later", "publish_at": later}),
+        (Row("throttled Page", "published", cast.throttled_page), {**text, "caption": "After a minute"}),
+        (Row("lost Page", "published", cast.other_page), {**text, "caption": "After reconnecting the Page"}),
+        (
+            Row("lost channel", "published", cast.lost_channel, film=True),
+            {"kind": "reel", "title": "After reconnecting", "media": films},
+        ),
+        (Row("bad title", "refused", cast.channel), {"title": "x" * 101, "media": films}),
     ]
     for row, columns in wanted:
         try:
-            row.job_id = stack.database.insert_job(user_id, row.account.account_id, media=media, **columns)
+            row.job_id = stack.database.insert_job(row.account.user_id, row.account.account_id, **columns)
         except psycopg.Error as refused:
             detail = json.loads(refused.diag.message_detail or "{}")
             row.status, row.result = "refused", f"{detail.get('code')} → {refused.diag.message_hint}"
@@ -158,21 +231,25 @@ def _read(stack: LocalStack, rows: list[Row]) -> None:
 
 
 def _reconnect(console: Console, stack: LocalStack, rows: list[Row]) -> None:
-    """The user reconnects the channel whose access was revoked: the held job goes on by itself."""
+    """The user reconnects what was lost: the held job goes on by itself."""
+    state = stack.sandbox.state
     for row in rows:
-        if row.status == "held" and not row.released:
-            row.released = True
-            sub = next(
-                each.sub
-                for each in stack.sandbox.state.google.accounts()
-                if row.account.platform_account_id in each.channel_ids
-            )
-            token = stack.sandbox.state.google.issue_refresh_token(sub, channel_id=row.account.platform_account_id)
-            stack.database.store_tokens(row.account.account_id, stack.key, {"refresh_token": token})
-            console.print(
-                f"   [yellow]{row.name}[/]: held with {row.result}; the user reconnects, and the job goes on by itself",
-                highlight=False,
-            )
+        if row.status != "held" or row.released:
+            continue
+        row.released = True
+        who = row.account.platform_account_id
+        if row.account.platform == "youtube":
+            sub = next(each.sub for each in state.google.accounts() if who in each.channel_ids)
+            tokens = {"refresh_token": state.google.issue_refresh_token(sub, channel_id=who)}
+        else:
+            page = state.meta.pages[who]
+            user_id = state.meta.tokens[row.account.tokens["user_token"]].user_id
+            tokens = {"access_token": state.meta.issue_page_token(page.page_id, user_id)}
+        stack.database.store_tokens(row.account.account_id, stack.key, tokens)
+        console.print(
+            f"   [yellow]{row.name}[/]: held with {row.result}; the user reconnects, and the job goes on by itself",
+            highlight=False,
+        )
 
 
 def _print_changes(console: Console, rows: list[Row]) -> None:
@@ -197,23 +274,39 @@ def _table(rows: list[Row]) -> Table:
 
 
 def _judge(stack: LocalStack, rows: list[Row], sha256: str) -> list[str]:
-    """What is on the platform against what should be there."""
+    """What is on the platforms against what should be there."""
     problems = [
         f"{row.name}: ended as {row.status or 'nothing'} ({row.result}), expected {row.expected}"
         for row in rows
         if row.status != row.expected
     ]
     for account in {row.account.account_id: row.account for row in rows}.values():
-        expected = sum(
-            1 for row in rows if row.account.account_id == account.account_id and row.expected == "published"
-        )
-        videos = stack.sandbox.state.youtube.list_videos(channel_id=account.platform_account_id)
-        if len(videos) != expected:
-            problems.append(f"channel {account.platform_account_id} has {len(videos)} videos, expected {expected}")
-        problems += [
-            f"video {video.video_id} is {video.privacy}, not public" for video in videos if video.privacy != "public"
-        ]
-        problems += [
-            f"video {video.video_id} has other bytes than the source" for video in videos if video.sha256 != sha256
-        ]
+        mine = [row for row in rows if row.account.account_id == account.account_id and row.expected == "published"]
+        found = _published(stack, account)
+        if len(found) != len(mine):
+            problems.append(
+                f"{account.platform} {account.platform_account_id} has {len(found)} posts, expected {len(mine)}"
+            )
+        films = sum(hashes == [sha256] for hashes in found)
+        if films != sum(row.film for row in mine):
+            problems.append(
+                f"{account.platform} {account.platform_account_id}: the video has other bytes than the source"
+            )
     return problems
+
+
+def _published(stack: LocalStack, account: ConnectedAccount) -> list[list[str]]:
+    """The hashes of the files of every post of an account."""
+    state, who = stack.sandbox.state, account.platform_account_id
+    if account.platform == "youtube":
+        return [[str(video.sha256)] for video in state.youtube.list_videos(channel_id=who)]
+    if account.platform == "facebook":
+        return [[media.sha256 for media in post.media] for post in state.meta.facebook.published(who)]
+    posts = state.meta.instagram.list_media(who)
+    return [[each.file.sha256 for each in post.children or [post] if each.file is not None] for post in posts]
+
+
+def _downloads(stack: LocalStack) -> int:
+    """How often the whole video was asked for; looking at it reads ranges."""
+    asked = stack.sandbox.state.requests.list("mux.stream")
+    return sum(1 for each in asked if each.path.endswith(".mp4") and each.range is None and each.bytes_sent > 0)

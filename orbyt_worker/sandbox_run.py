@@ -23,21 +23,25 @@ async def run_sandbox(*, port: int, data_dir: str | None) -> None:
         stack = LocalStack(Path(directory), data_dir=Path(data_dir) if data_dir else None, sandbox_port=port)
         await asyncio.to_thread(stack.__enter__)
         try:
-            # The simulated platforms forget everything with each start, so each start connects a new channel.
+            # The simulated platforms forget everything with each start, so each start connects new accounts.
             users = stack.database.fetch("select id from auth.users where email = 'dev@example.com'")
             user_id = users[0]["id"] if users else stack.database.create_user("dev@example.com")
-            account = stack.database.connect_youtube(stack.sandbox, user_id, stack.key)
-            asset = stack.sandbox.state.mux.create_asset()
+            given = (stack.sandbox, user_id, stack.key)
+            accounts = (
+                stack.database.connect_youtube(*given),
+                stack.database.connect_facebook(*given),
+                stack.database.connect_instagram(*given),
+            )
+            asset = stack.sandbox.state.mux.create_asset(width=540, height=960, seconds=4.0)
             worker = stack.start_worker()
             console.print(f"database      {stack.database.url()}", highlight=False)
             console.print(
                 f"platforms     {stack.sandbox.url}   (control: {stack.sandbox.url}/_control)", highlight=False
             )
             console.print(f"worker log    {worker.log_path}", highlight=False)
-            if account is not None:
-                console.print(
-                    f"user          {account.user_id}\naccount       {account.account_id}   (YouTube)", highlight=False
-                )
+            console.print(f"user          {user_id}", highlight=False)
+            for account in accounts:
+                console.print(f"account       {account.account_id}   ({account.platform})", highlight=False)
             console.print(f"a video       mux://{asset.playback_id}", highlight=False)
             console.print("\nCtrl-C stops everything.")
             await stop.wait()

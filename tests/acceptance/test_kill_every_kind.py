@@ -1,7 +1,7 @@
 """SIGKILL around the visible call of every kind of post; restart; count on the platform: exactly once, or held where nobody can tell.
 
 `test_kill_anywhere.py` dies at every place of one road, and the platforms' contract tests at every place of every road, without
-a process. Here real processes die where it matters most. ORBYT_KILL_ALL=1 (`make soak`) takes every place of every road.
+a process. Here real processes die where it matters most. ORBYT_KILL_ALL=1 (`make kills`) takes every place of every road.
 """
 
 from __future__ import annotations
