@@ -133,7 +133,7 @@ async def _database(database: Database) -> list[Finding]:
     published = await database.fetch(
         "select tablename from pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt'", {}
     )
-    missing = {"publish_jobs", "accounts"} - {each["tablename"] for each in published}
+    missing = {"publish_jobs", "accounts", "side_tasks"} - {each["tablename"] for each in published}
     if missing:
         findings.append(
             Finding("realtime", "warn", f"not in publication supabase_realtime: {', '.join(sorted(missing))}")
@@ -146,6 +146,8 @@ async def _database(database: Database) -> list[Finding]:
 def _credentials(settings: Settings) -> list[Finding]:
     google = settings.google_client_id is not None and settings.google_client_secret is not None
     mux = settings.mux_token_id is not None and settings.mux_token_secret is not None
+    meta = settings.meta_app_id is not None and settings.meta_app_secret is not None
+    storage = settings.supabase_url is not None and settings.supabase_secret_key is not None
     return [
         Finding(
             "google",
@@ -155,6 +157,22 @@ def _credentials(settings: Settings) -> list[Finding]:
         Finding(
             "mux",
             "ok" if mux else "warn",
-            "token set" if mux else "no Mux token: renditions are found by trying their names",
+            "token set"
+            if mux
+            else "no Mux token: files are found by trying their names, streams without one are copied",
+        ),
+        Finding(
+            "meta",
+            "ok" if meta else "warn",
+            "app set"
+            if meta
+            else "no ORBYT_META_APP_ID and _SECRET: calls are not signed, and a lost post of a Page is always held",
+        ),
+        Finding(
+            "storage",
+            "ok" if storage else "warn",
+            "key set"
+            if storage
+            else "no ORBYT_SUPABASE_URL and _SECRET_KEY: no storage:// media, no converted pictures for Instagram",
         ),
     ]
