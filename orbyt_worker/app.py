@@ -14,27 +14,33 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from orbyt_worker.crypto import Keyring
-from orbyt_worker.db.notify import Listener
+from orbyt_worker.connecting.care import Care
+from orbyt_worker.connecting.session import Session
+from orbyt_worker.connecting.setup import set_up
+from orbyt_worker.db.connect_queries import ConnectQueries
+from orbyt_worker.db.door_queries import DoorQueries
+from orbyt_worker.db.notify import CONNECTS, JOBS, Listener
 from orbyt_worker.db.pool import Database, DatabaseUnavailable
 from orbyt_worker.db.queries import Queries
-from orbyt_worker.errors.codes import ErrorCode
-from orbyt_worker.errors.failure import Failure
-from orbyt_worker.health import Health, http_app
+from orbyt_worker.health import Health
 from orbyt_worker.logs import Redactor, configure
 from orbyt_worker.media.relay import MediaConfig, MediaRelay
 from orbyt_worker.platforms.http import ApiClient
-from orbyt_worker.platforms.registry import platforms
+from orbyt_worker.platforms.registry import connectors, platforms
 from orbyt_worker.publishing.execute import Executor
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import Lease
 from orbyt_worker.publishing.tokens import Tokens
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
+from orbyt_worker.worker.connects import Connects
 from orbyt_worker.worker.loop import Loop
 from orbyt_worker.worker.upkeep import Upkeep, cancel_and_wait
 
 STARTUP_PAUSE_SECONDS_MIN = 0.5
 STARTUP_PAUSE_SECONDS_MAX = 30.0
+# Beyond these uvicorn answers 503 by itself; what the worker publishes must not lack file descriptors.
+HTTP_CONNECTIONS_MAX = 512
 
 log = structlog.get_logger(__name__)
 
@@ -84,15 +90,6 @@ async def open_database(database: Database, runtime: Runtime, stopping: asyncio.
             return
 
 
-async def load_keyring(queries: Queries) -> Keyring:
-    """The master keys out of Vault, read once. Raises Failure(vault_key_missing) with what to do about it."""
-    keys = await queries.master_keys()
-    active = [key.key_id for key in keys if key.active]
-    if not active:
-        raise Failure(ErrorCode.VAULT_KEY_MISSING, "run `orbyt-worker keys init`")
-    return Keyring({key.key_id: key.key for key in keys}, active=active[0])
-
-
 class Worker:
     """One worker process: `run()` until `stop()`."""
 
@@ -109,6 +106,7 @@ class Worker:
             settings.instagram_app_secret,
             settings.mux_token_secret,
             settings.mux_signing_private_key,
+            settings.mux_webhook_secret,
         ):
             if secret is not None:
                 self.redactor.register(secret.get_secret_value(), keep=True)
@@ -134,7 +132,7 @@ class Worker:
         )
         async with contextlib.AsyncExitStack() as stack:
             # First of all: alive, though not ready, while the database is away.
-            await stack.enter_async_context(self._http_server())
+            await stack.enter_async_context(self._http_server(DoorQueries(database, runtime)))
             stack.push_async_callback(database.close)
             await open_database(database, runtime, self._stopping)
             if self._stopping.is_set():
@@ -147,13 +145,14 @@ class Worker:
             await media.start()
             stack.push_async_callback(media.close)
             stack.push_async_callback(client.aclose)
-            keyring = await load_keyring(queries)
+            keys = MasterKeys(queries, runtime)
+            await keys.load()
             lease = Lease(runtime, settings.lease_seconds)
             known = platforms(settings)
             worker_id = runtime.new_id()
             tokens = Tokens(
                 queries=queries,
-                keyring=keyring,
+                keys=keys,
                 platforms=known,
                 http=client,
                 settings=settings,
@@ -167,8 +166,10 @@ class Worker:
                 host=socket.gethostname(),
                 version=version(),
                 queries=queries,
+                keys=keys,
                 lease=lease,
                 execute=lambda claim: executor.execute(claim),
+                goodbye=lambda: connects.stop(),
                 settings=settings,
                 runtime=runtime,
                 health=self.health,
@@ -179,10 +180,40 @@ class Worker:
                 http=client,
                 media=media,
                 tokens=tokens,
-                keyring=keyring,
+                keys=keys,
                 redactor=self.redactor,
                 lease=lease,
                 renew_lease=loop.heartbeat,
+                settings=settings,
+                runtime=runtime,
+                health=self.health,
+            )
+            connect_queries = ConnectQueries(database, runtime)
+            session = Session(
+                queries=connect_queries,
+                connectors=connectors(),
+                http=client,
+                keys=keys,
+                tokens=tokens,
+                redactor=self.redactor,
+                settings=settings,
+                runtime=runtime,
+                health=self.health,
+            )
+            connects = Connects(
+                worker_id=worker_id,
+                queries=connect_queries,
+                set_up=lambda: set_up(connect_queries, keys, connectors(), settings, runtime),
+                run_session=session.run,
+                settings=settings,
+                runtime=runtime,
+            )
+            care = Care(
+                worker_id=worker_id,
+                queries=connect_queries,
+                connectors=connectors(),
+                tokens=tokens,
+                http=client,
                 settings=settings,
                 runtime=runtime,
                 health=self.health,
@@ -199,13 +230,20 @@ class Worker:
                 interval_seconds=settings.upkeep_seconds,
                 wake=loop.wake,
                 remove_hosted=media.remove_hosted,
+                expire_connects=connect_queries.expire_connects,
+                check_accounts=care.check_round,
+                revoke_accounts=care.revoke_round,
             )
             helpers = {
                 asyncio.create_task(loop.keep_lease(), name="heartbeat"),
                 asyncio.create_task(upkeep.run(), name="upkeep"),
             }
+            wakes = {JOBS: loop.wake}
+            if settings.connect_slots > 0:
+                helpers.add(asyncio.create_task(connects.run(), name="connects"))
+                wakes[CONNECTS] = connects.wake
             if database.mode.can_listen:
-                listener = Listener(settings.database_url.get_secret_value(), runtime, loop.wake)
+                listener = Listener(settings.database_url.get_secret_value(), runtime, wakes)
                 helpers.add(asyncio.create_task(listener.run(), name="listener"))
             log.info(
                 "worker.ready",
@@ -228,19 +266,28 @@ class Worker:
                 await cancel_and_wait(helpers)
 
     @contextlib.asynccontextmanager
-    async def _http_server(self) -> AsyncIterator[None]:
-        """/healthz, /readyz and /metrics, on loopback unless set otherwise."""
+    async def _http_server(self, queries: DoorQueries) -> AsyncIterator[None]:
+        """Probes, metrics, callbacks and the webhook, on loopback unless set otherwise."""
         if self.settings.http_port == 0:
             yield
             return
+        # Here, because it takes a second to load: not everything that imports this module serves.
+        from orbyt_worker.web.app import http_app
+        from orbyt_worker.web.parts import Parts
+
         server = _Server(
             uvicorn.Config(
-                http_app(self.health),
+                http_app(Parts(health=self.health, settings=self.settings, queries=queries, runtime=self.runtime)),
                 host=self.settings.http_host,
                 port=self.settings.http_port,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                ws="none",
+                proxy_headers=True,
+                forwarded_allow_ips=self.settings.http_trusted_proxies,
+                server_header=False,
+                limit_concurrency=HTTP_CONNECTIONS_MAX,
             )
         )
         task = asyncio.create_task(server.serve(), name="http")

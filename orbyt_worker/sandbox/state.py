@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute
 
@@ -18,6 +19,7 @@ from orbyt_worker.sandbox.clock import SandboxClock
 from orbyt_worker.sandbox.faults import Faults
 from orbyt_worker.sandbox.google import Google
 from orbyt_worker.sandbox.google_oauth import oauth_envelope
+from orbyt_worker.sandbox.instagram_login import instagram_oauth_envelope
 from orbyt_worker.sandbox.media_host import MediaHost
 from orbyt_worker.sandbox.meta import Meta
 from orbyt_worker.sandbox.meta_errors import graph_envelope
@@ -50,8 +52,13 @@ class Sandbox:
         self.storage = Storage(self)
         self._lock = threading.Lock()
         self._internal_errors: list[str] = []
-        self._envelopes: dict[str, Envelope] = {
+        # By the first part of a route's name, or by the whole of it. None: errors are pages.
+        self._envelopes: dict[str, Envelope | None] = {
             "google": oauth_envelope,
+            "google.authorize": None,
+            "meta.oauth.dialog": None,
+            "instagram.oauth.authorize": None,
+            "instagram.oauth.exchange": instagram_oauth_envelope,
             "youtube": google_envelope,
             "mux": mux_envelope,
             "meta": graph_envelope,
@@ -97,6 +104,20 @@ class Sandbox:
         return env
 
     @operation()
+    def register_redirect(self, redirect_uri: str) -> None:
+        """Allow one callback address at every login, as an operator does in the platforms' dashboards; the others stay.
+
+        https, or http on this machine; no fragment. Raises ValueError otherwise.
+        """
+        parts = urlsplit(redirect_uri)
+        local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if not parts.hostname or parts.fragment or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+            raise ValueError("a redirect URI is https (http on this machine) and has no fragment")
+        for config in (self.google.config, self.meta.login.config, self.meta.instagram.config):
+            if redirect_uri not in config.redirect_uris:
+                config.redirect_uris = (*config.redirect_uris, redirect_uri)
+
+    @operation()
     def reset(self) -> None:
         """Forget everything: accounts, videos, assets, files, faults, requests; sandbox time is real time again."""
         self.clock.reset()
@@ -121,4 +142,4 @@ class Sandbox:
 
     def envelope_of(self, route_name: str) -> Envelope | None:
         """The error shape of the platform a route belongs to; None for hosts that answer errors with a page."""
-        return self._envelopes.get(route_name.split(".")[0])
+        return self._envelopes.get(route_name, self._envelopes.get(route_name.split(".")[0]))

@@ -344,6 +344,8 @@ comment on column orbyt.jobs_needing_attention.updated_at is 'Last change.';
 
 create view orbyt.connection_health with (security_invoker = on) as
 select a.account_id, a.user_id, a.platform, a.name, a.status, a.error_code, a.checked_at, a.token_expires_at,
+       a.data_access_expires_at,
+       pg_catalog.floor(extract(epoch from least(a.token_expires_at, a.data_access_expires_at) - now()) / 86400)::integer as days_left,
        (select count(*) from orbyt.publish_jobs j where j.account_id = a.account_id and j.user_id = a.user_id and j.status in ('queued', 'publishing')) as open_jobs,
        (select count(*) from orbyt.publish_jobs j where j.account_id = a.account_id and j.user_id = a.user_id and j.status = 'held') as held_jobs
 from orbyt.accounts a;
@@ -356,6 +358,8 @@ comment on column orbyt.connection_health.status is 'Status.';
 comment on column orbyt.connection_health.error_code is 'Why it needs attention.';
 comment on column orbyt.connection_health.checked_at is 'When it was last seen working.';
 comment on column orbyt.connection_health.token_expires_at is 'When the connection ends if nothing renews it.';
+comment on column orbyt.connection_health.data_access_expires_at is 'When Meta ends the access to its data unless the user logs in again.';
+comment on column orbyt.connection_health.days_left is 'Whole days until the earlier of the two; null if neither is known.';
 comment on column orbyt.connection_health.open_jobs is 'Jobs queued or publishing.';
 comment on column orbyt.connection_health.held_jobs is 'Jobs held.';
 
@@ -373,6 +377,20 @@ comment on column orbyt_private.workers_alive.heartbeat_at is 'Last sign of life
 comment on column orbyt_private.workers_alive.lease_until is 'Its lease.';
 comment on column orbyt_private.workers_alive.state is 'alive, stopped or silent.';
 comment on column orbyt_private.workers_alive.jobs is 'Jobs it has claimed.';
+
+create view orbyt_private.issues_for_operator with (security_invoker = on) as
+select i.code, e.title, e.what_happened, e.what_to_do, i.count, i.first_seen_at, i.last_seen_at, i.detail
+from orbyt_private.operator_issues i
+join orbyt.error_catalog e on e.code = i.code;
+comment on view orbyt_private.issues_for_operator is 'What only the operator can put right, with what to do. Clear one with orbyt_private.clear_operator_issue.';
+comment on column orbyt_private.issues_for_operator.code is 'Code of error_catalog.';
+comment on column orbyt_private.issues_for_operator.title is 'A few words.';
+comment on column orbyt_private.issues_for_operator.what_happened is 'One sentence.';
+comment on column orbyt_private.issues_for_operator.what_to_do is 'What to do.';
+comment on column orbyt_private.issues_for_operator.count is 'How often it was seen.';
+comment on column orbyt_private.issues_for_operator.first_seen_at is 'First time.';
+comment on column orbyt_private.issues_for_operator.last_seen_at is 'Last time.';
+comment on column orbyt_private.issues_for_operator.detail is 'What it was seen at.';
 
 create view orbyt_private.quota_left with (security_invoker = on) as
 select l.bucket, l.key, l.units_max, l.units_used, case when l.closed_at is null then l.units_max - l.units_used else 0 end as units_left,

@@ -87,6 +87,27 @@ create trigger side_tasks_broadcast_update after update on orbyt.side_tasks
   when ((old.status, old.error_code) is distinct from (new.status, new.error_code))
   execute function orbyt_private.side_tasks_broadcast();
 
+create function orbyt_private.connect_sessions_broadcast()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'connect_session', pg_catalog.jsonb_build_object(
+    'session_id', new.session_id, 'platform', new.platform, 'status', new.status, 'error_code', new.error_code, 'version', new.version));
+  return null;
+end
+$$;
+comment on function orbyt_private.connect_sessions_broadcast() is 'One message per visible change of a session. The candidates are read from the row.';
+
+create trigger connect_sessions_broadcast_insert after insert on orbyt.connect_sessions
+  for each row execute function orbyt_private.connect_sessions_broadcast();
+create trigger connect_sessions_broadcast_update after update on orbyt.connect_sessions
+  for each row
+  when ((old.status, old.error_code) is distinct from (new.status, new.error_code))
+  execute function orbyt_private.connect_sessions_broadcast();
+
 do $$
 begin
   if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
@@ -98,6 +119,9 @@ begin
     end if;
     if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'side_tasks') then
       alter publication supabase_realtime add table orbyt.side_tasks;
+    end if;
+    if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'connect_sessions') then
+      alter publication supabase_realtime add table orbyt.connect_sessions;
     end if;
   end if;
 end
@@ -120,13 +144,20 @@ end
 $$;
 
 grant execute on function orbyt.cancel_job(uuid), orbyt.retry_job(uuid), orbyt.reschedule_job(uuid, timestamptz, timestamptz),
-  orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz)
+  orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz),
+  orbyt.begin_connect(text, text, text, uuid), orbyt.finish_connect(uuid, text[]), orbyt.disconnect(uuid, text)
   to authenticated, service_role;
 -- Called by the invoker functions above; each checks ownership itself.
 grant execute on function orbyt_private.cancel_own_job(uuid), orbyt_private.retry_own_job(uuid),
   orbyt_private.reschedule_own_job(uuid, timestamptz, timestamptz),
-  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb)
+  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb),
+  orbyt_private.begin_own_connect(text, text, text, uuid), orbyt_private.finish_own_connect(uuid, text[]),
+  orbyt_private.disconnect_own_account(uuid, text)
   to authenticated, service_role;
+-- The callback door that has the secret key (Edge Function); the worker's own door calls the private ones.
+grant execute on function orbyt.connect_callback(text, text, text, text), orbyt.callback_key(),
+  orbyt_private.connect_callback(text, text, text, text, timestamptz), orbyt_private.callback_key()
+  to service_role;
 -- What the writer of a row can read in Storage is asked as that role, by check_post and by a trigger.
 grant execute on function orbyt_private.percent_decoded(text), orbyt_private.is_public_object(text, text),
   orbyt_private.can_read_object(text, text), orbyt_private.storage_problems(jsonb), orbyt_private.raise_error(text, text, text)
@@ -135,6 +166,8 @@ grant execute on function orbyt_private.percent_decoded(text), orbyt_private.is_
 grant execute on function
   orbyt_private.register_worker(uuid, text, text, jsonb, double precision, timestamptz),
   orbyt_private.heartbeat(uuid, double precision, timestamptz),
+  orbyt_private.active_key_id(),
+  orbyt_private.use_key(uuid, text, timestamptz),
   orbyt_private.take_back(timestamptz, integer),
   orbyt_private.return_jobs(uuid, uuid[], timestamptz),
   orbyt_private.retire_worker(uuid),
@@ -175,11 +208,35 @@ grant execute on function
   orbyt_private.mark_needs_reauth(uuid, bigint, text),
   orbyt_private.accounts_to_refresh(text[], integer, timestamptz),
   orbyt_private.connect_account(uuid, text, text, text, text, text[], text, uuid),
-  orbyt_private.store_grant(uuid, jsonb, text[], double precision)
+  orbyt_private.store_grant(uuid, jsonb, text[], double precision, double precision),
+  orbyt_private.raise_operator_issue(text, text),
+  orbyt_private.set_connect_app(text, text[], text, text, text, jsonb, jsonb, boolean, text),
+  orbyt_private.set_connect_return_to(jsonb),
+  orbyt_private.add_callback_key(text, jsonb, uuid, bytea, text),
+  orbyt_private.read_callback_key(text),
+  orbyt_private.callback_key(),
+  orbyt_private.connect_facts(),
+  orbyt_private.connect_callback(text, text, text, text, timestamptz),
+  orbyt_private.claim_connects(uuid, integer, timestamptz),
+  orbyt_private.offer_candidates(uuid, integer, jsonb, boolean, jsonb, text[], timestamptz),
+  orbyt_private.fail_connect(uuid, integer, text, text),
+  orbyt_private.expire_connects(timestamptz, integer),
+  orbyt_private.read_account(uuid),
+  orbyt_private.accounts_to_check(uuid, integer, double precision, timestamptz),
+  orbyt_private.note_check(uuid, bigint, text, double precision, double precision, text[], double precision),
+  orbyt_private.accounts_to_revoke(uuid, integer, double precision, timestamptz),
+  orbyt_private.note_revoke_failed(uuid, text, double precision),
+  orbyt_private.finish_disconnect(uuid, text),
+  orbyt_private.disconnect_by_platform_user(text, text, boolean),
+  orbyt_private.deletion_status(text),
+  orbyt_private.secrets_to_reseal(text, integer, text),
+  orbyt_private.reseal(text, bytea, bytea, text),
+  orbyt_private.key_status(),
+  orbyt_private.wake_media(text[], integer, interval, timestamptz)
   to orbyt_worker;
 
 -- The migrations' own view of the world, for people: select on the admin views is the owner's (postgres) alone, except
 -- where row level security already shows everybody just their own rows.
 revoke all on orbyt.queue_overview, orbyt.jobs_needing_attention, orbyt.connection_health from public, anon, authenticated, service_role, orbyt_worker;
 grant select on orbyt.queue_overview, orbyt.jobs_needing_attention, orbyt.connection_health to authenticated, service_role;
-revoke all on orbyt_private.workers_alive, orbyt_private.quota_left from public, anon, authenticated, service_role, orbyt_worker;
+revoke all on orbyt_private.workers_alive, orbyt_private.quota_left, orbyt_private.issues_for_operator from public, anon, authenticated, service_role, orbyt_worker;
