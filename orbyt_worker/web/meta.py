@@ -8,6 +8,7 @@ Login: Deauthorize callback", read 2026-11.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -22,6 +23,8 @@ from orbyt_worker.web.signed_request import AppSecret, SignedRequest, verify
 
 FORM = "application/x-www-form-urlencoded"
 FIELDS_MAX = 16
+
+_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("orbyt.http")
 
@@ -93,10 +96,10 @@ async def data_deletion(request: Request, parts: Given) -> DeletionRequest:
     responses=refusals(404, 503),
 )
 async def data_deletion_status(
-    code: Annotated[str, Path(max_length=64, description="The confirmation code.")], parts: Given
+    code: Annotated[str, Path(description="The confirmation code.")], parts: Given
 ) -> PlainTextResponse:
     """How a deletion request stands, for the person who made it. Plain text; says nothing about whose it is."""
-    status = await parts.queries.deletion_status(code)
+    status = await parts.queries.deletion_status(code) if _CODE.fullmatch(code) else None
     if status is None:
         raise Refused(404, "not_found")
     if status.finished_at is None:

@@ -99,13 +99,14 @@ async def mux_webhook(request: Request, parts: Given) -> Taken:
     event_id = event.get("id")
     seen: Seen = request.app.state.mux_events
     known = isinstance(event_id, str) and event_id in seen
-    if event.get("type") not in _WAKING or known:
+    kind = event.get("type")
+    if not isinstance(kind, str) or kind not in _WAKING or known:
         return Taken(woken=0)
     woken = await parts.queries.wake_media(_playback_ids(event.get("data")))
     if isinstance(event_id, str) and len(event_id) <= 128:
         # Only now: an event that was not dealt with comes again.
         seen.add(event_id)
-    log.info("mux.event", type=event["type"], woken=woken)
+    log.info("mux.event", type=kind, woken=woken)
     return Taken(woken=woken)
 
 

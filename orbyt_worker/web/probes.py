@@ -22,20 +22,20 @@ class Ready(BaseModel):
     claim_age_seconds: float | None = Field(description="Age of the last successful claim; null before the first.")
 
 
-@router.get("/healthz", operation_id="healthz", responses=refusals())
 @router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", operation_id="healthz", responses=refusals())
 async def healthz(parts: Given) -> Liveness:
     """Liveness. A worker that lost its database is alive: restarting it would not help."""
     return Liveness(live=parts.health.live())
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="readyz",
     response_model=Ready,
     responses={503: {"model": Ready, "description": "Not ready; `reason` says why."}, **refusals()},
 )
-@router.head("/readyz", include_in_schema=False)
 async def readyz(parts: Given) -> JSONResponse:
     """Readiness: a claim succeeded within the last minute."""
     state = parts.health.ready()
@@ -44,6 +44,7 @@ async def readyz(parts: Given) -> JSONResponse:
     return JSONResponse(body.model_dump(), 200 if state.ready else 503)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     operation_id="metrics",
@@ -56,7 +57,6 @@ async def readyz(parts: Given) -> JSONResponse:
         **refusals(),
     },
 )
-@router.head("/metrics", include_in_schema=False)
 async def metrics(parts: Given) -> Response:
     """Metrics for Prometheus."""
     return Response(parts.health.metrics(), media_type=CONTENT_TYPE_LATEST)

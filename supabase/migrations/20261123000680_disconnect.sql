@@ -44,7 +44,8 @@ begin
         select from orbyt_private.lanes l where l.account_id = a.account_id and l.next_run_at <= p_now + interval '24 hours') as soon
     ) w
     where a.status = 'active'
-      and (a.checked_at is null or a.checked_at < p_now - case when w.soon then interval '12 hours' else interval '24 hours' end)
+      and (a.checked_at is null or a.checked_at < p_now - interval '12 hours')
+      and (a.checked_at is null or a.checked_at < p_now - interval '24 hours' or w.soon)
       and (g.check_not_before is null or g.check_not_before <= p_now)
       and (g.check_lease_until is null or g.check_lease_until <= p_now
            or not exists (select from orbyt_private.workers k where k.worker_id = g.check_worker_id and k.lease_until >= p_now))
@@ -274,29 +275,39 @@ comment on column orbyt_private.deletion_requests.finished_at is 'When the data 
 alter table orbyt_private.deletion_requests enable row level security;
 revoke all on orbyt_private.deletion_requests from public, anon, authenticated, service_role, orbyt_worker;
 
--- What came from the platform goes; the posts themselves are the user's own. The account can never be used again: its identity is
--- gone, so connecting the same page later makes a new one.
-create function orbyt_private.erase_account(p_account_id uuid)
+-- What came from the platform goes; the posts themselves are the user's own. Jobs before everything else: whoever holds one may be
+-- about to wait for the lanes, which the change of the account will hold.
+create function orbyt_private.erase_posts(p_account_id uuid)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-  update orbyt.accounts a
-  set platform_account_id = 'erased:' || a.account_id::text, name = 'Deleted account', handle = null, picture_url = null, scopes = '{}',
-      token_expires_at = null, data_access_expires_at = null
-  where a.account_id = p_account_id;
-  update orbyt_private.account_grants g set platform_user_id = null where g.account_id = p_account_id;
+  perform 1 from orbyt.publish_jobs j where j.account_id = p_account_id order by j.job_id for update;
+  update orbyt.publish_jobs j
+  set platform_post_id = null, permalink = null
+  where j.account_id = p_account_id and (j.platform_post_id is not null or j.permalink is not null);
   update orbyt_private.job_steps s
   set result = '{}', secret = null, secret_key_id = null
   from orbyt.publish_jobs j
   where j.job_id = s.job_id and j.account_id = p_account_id;
-  update orbyt.publish_jobs j
-  set platform_post_id = null, permalink = null
-  where j.account_id = p_account_id and (j.platform_post_id is not null or j.permalink is not null);
 end
 $$;
-comment on function orbyt_private.erase_account(uuid) is 'Remove everything of an account that came from the platform: its identity, and the ids and addresses of its posts.';
+comment on function orbyt_private.erase_posts(uuid) is 'Remove what the platform gave the posts of an account: ids, addresses, results of steps. That a visible call was begun or confirmed is kept.';
+
+-- The account can never be used again: its identity is gone, so connecting the same page later makes a new one.
+create function orbyt_private.erase_identity(p_account_id uuid)
+returns void
+language sql
+set search_path = ''
+as $$
+  update orbyt_private.account_grants g set platform_user_id = null where g.account_id = p_account_id;
+  update orbyt.accounts a
+  set platform_account_id = 'erased:' || a.account_id::text, name = 'Deleted account', handle = null, picture_url = null, scopes = '{}',
+      token_expires_at = null, data_access_expires_at = null
+  where a.account_id = p_account_id
+$$;
+comment on function orbyt_private.erase_identity(uuid) is 'Remove who an account is at the platform.';
 
 create function orbyt_private.disconnect_by_platform_user(
   p_login text, p_platform_user_id text, p_delete boolean default false, out accounts integer, out confirmation_code text
@@ -333,6 +344,9 @@ begin
     for update
   loop
     accounts := accounts + 1;
+    if p_delete then
+      perform orbyt_private.erase_posts(v_account_id);
+    end if;
     perform orbyt_private.disconnect_account(v_account_id, case when p_delete then 'cancel' else 'hold' end);
     -- There is nothing left to be ended at the platform.
     update orbyt_private.account_grants g
@@ -342,7 +356,7 @@ begin
     update orbyt.accounts a set error_code = 'account_disconnected' where a.account_id = v_account_id;
     if p_delete then
       select pg_catalog.array_append(v_users, a.user_id) into v_users from orbyt.accounts a where a.account_id = v_account_id;
-      perform orbyt_private.erase_account(v_account_id);
+      perform orbyt_private.erase_identity(v_account_id);
     end if;
   end loop;
   if p_delete then

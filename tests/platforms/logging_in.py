@@ -6,7 +6,7 @@ import base64
 import hashlib
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -123,14 +123,6 @@ def stored(result: ConnectResult, login: str, index: int = 0) -> Credentials:
     return Credentials(
         login, grant.access_token, grant.refresh_token, {kind: value for kind, (value, _) in grant.more.items()}
     )
-
-
-async def closing(worlds: list[LoginWorld], server: SandboxServer) -> AsyncIterator[None]:
-    """For fixtures: close what was made, and see that the sandbox itself did not fail."""
-    yield
-    for world in worlds:
-        await world.aclose()
-    assert server.state.internal_errors() == []
 
 
 # What a token endpoint may do without having refused anything: (kind of fault, its options).

@@ -109,11 +109,6 @@ def stays(response: httpx.Response, *texts: str) -> bool:
     )
 
 
-def without(values: dict[str, str], *names: str) -> dict[str, str]:
-    """A query without some of its parameters."""
-    return {name: value for name, value in values.items() if name not in names}
-
-
 def ids(rows: Iterable[dict[str, object]]) -> list[object]:
     """The ids of a list."""
     return [row["id"] for row in rows]

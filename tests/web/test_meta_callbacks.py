@@ -95,9 +95,7 @@ async def test_who_asks_for_deletion_gets_a_code_and_a_page(
     assert (await web.get(f"/meta/data-deletion/{code[:-1]}")).status_code == 404
 
 
-async def test_a_person_nobody_knows_gets_a_code_too(
-    db: Database, web: httpx.AsyncClient, clock: FakeClock
-) -> None:
+async def test_a_person_nobody_knows_gets_a_code_too(db: Database, web: httpx.AsyncClient, clock: FakeClock) -> None:
     """Otherwise the answer would tell who uses the app; and there is nothing left to delete, which is what they asked for."""
     answer = await post(web, "/meta/data-deletion", signed(payload("77", at=clock.now().timestamp())))
     assert answer.status_code == 200
@@ -114,7 +112,7 @@ async def test_the_page_is_where_the_setting_says(db: Database, parts: Parts, cl
 
 @pytest.mark.parametrize("code", ["x", "a" * 64, "a" * 65, "%00", "%2e%2e", "é", "' or 1=1"])
 async def test_an_unknown_code_is_not_found(web: httpx.AsyncClient, code: str) -> None:
-    assert (await web.get(f"/meta/data-deletion/{code}")).status_code in {400, 404}
+    assert (await web.get(f"/meta/data-deletion/{code}")).status_code == 404
 
 
 # Refusals --------------------------------------------------------------------------------------------------------------
@@ -155,9 +153,7 @@ async def test_bodies_that_are_no_form(web: httpx.AsyncClient, clock: FakeClock,
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_without_a_secret_there_is_no_such_route(
-    db: Database, parts: Parts, clock: FakeClock, path: str
-) -> None:
+async def test_without_a_secret_there_is_no_such_route(db: Database, parts: Parts, clock: FakeClock, path: str) -> None:
     settings = settings_of(db.url("orbyt_worker"), meta_app_secret=None, instagram_app_secret=None)
     async with client_at(http_app(dataclasses.replace(parts, settings=settings))) as client:
         answer = await post(client, path, signed(payload(at=clock.now().timestamp())))
@@ -167,7 +163,9 @@ async def test_without_a_secret_there_is_no_such_route(
 # The signed request alone ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("user_id", "expected"), [("1234567890", "1234567890"), (1234567890, "1234567890"), ("1", "1")])
+@pytest.mark.parametrize(
+    ("user_id", "expected"), [("1234567890", "1234567890"), (1234567890, "1234567890"), ("1", "1")]
+)
 def test_ids_come_as_text_or_as_numbers(user_id: object, expected: str) -> None:
     assert verify(signed(payload(user_id)), SECRETS, now=NOW) == SignedRequest("facebook", expected)
 
@@ -201,7 +199,7 @@ def test_what_meta_may_leave_out() -> None:
     ],
 )
 def test_signed_but_not_meant_for_this(fields: dict[str, object]) -> None:
-    assert verify(signed(payload(**fields)), SECRETS, now=NOW) is None
+    assert verify(signed({**payload(), **fields}), SECRETS, now=NOW) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"\xff", b"[" * 2000])

@@ -56,7 +56,9 @@ async def test_probes_answer_head_as_well(web: httpx.AsyncClient) -> None:
 # Refusals and headers --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/healthz/", "/connect", "/meta/data-deletion/a/b"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/redoc", "/openapi.json", "/healthz/", "/connect", "/meta/data-deletion/a/b"]
+)
 async def test_there_is_nothing_else(web: httpx.AsyncClient, path: str) -> None:
     answer = await web.get(path)
     assert answer.status_code == 404
@@ -99,9 +101,7 @@ def test_every_route_has_a_limit_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("path", [*LIMITS, "/no-such-thing"])
-async def test_one_address_is_slowed_down_and_the_others_are_not(
-    parts: Parts, clock: FakeClock, path: str
-) -> None:
+async def test_one_address_is_slowed_down_and_the_others_are_not(parts: Parts, clock: FakeClock, path: str) -> None:
     limit = LIMITS.get(path, OTHER_LIMIT)
     app = http_app(parts)
     async with client_at(app) as client, client_at(app, "198.51.100.9") as other:
@@ -192,7 +192,7 @@ async def raw(parts: Parts, receive: Any) -> list[Any]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "method": "POST",
         "path": "/mux/webhook",
@@ -246,7 +246,7 @@ async def test_a_mistake_of_ours_says_nothing_about_itself(db: Database, web: ht
     assert answer.json() == {"error": "internal_error", "request_id": answer.headers["x-request-id"]}
     assert [line["event"] for line in logs] == ["http.failed", "http.request"]
     # The browser of somebody who logs in is sent on all the same.
-    await db.execute("drop function orbyt_private.connect_callback(text, text, text, text)")
+    await db.execute("drop function orbyt_private.connect_callback(text, text, text, text, timestamptz)")
     answer = await web.get("/connect/callback?state=abc&error=access_denied")
     assert answer.headers["location"] == f"{RETURN_TO}?status=failed"
 

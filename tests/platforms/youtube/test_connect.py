@@ -18,7 +18,7 @@ from orbyt_worker.platforms.youtube.connect import EXCHANGE, YouTubeConnector
 from orbyt_worker.platforms.youtube.rules import SCOPE_READ, SCOPE_UPLOAD
 from orbyt_worker.sandbox.server import SandboxServer
 from tests.platforms.driver import sandbox_settings
-from tests.platforms.logging_in import LOST, TROUBLE, LoginWorld, account, closing, stored, trouble_id
+from tests.platforms.logging_in import LOST, TROUBLE, LoginWorld, account, stored, trouble_id
 
 FORCE_SSL = "https://www.googleapis.com/auth/youtube.force-ssl"
 TOKEN = "google.token"
@@ -32,8 +32,10 @@ async def make_login(server: SandboxServer) -> AsyncIterator[Callable[..., Login
         made.append(LoginWorld(server, YouTubeConnector, **settings))
         return made[-1]
 
-    async for _ in closing(made, server):
-        yield make
+    yield make
+    for world in made:
+        await world.aclose()
+    assert server.state.internal_errors() == []
 
 
 MakeLogin = Callable[..., LoginWorld]
