@@ -148,7 +148,7 @@ class Worker:
             keys = MasterKeys(queries, runtime)
             await keys.load()
             lease = Lease(runtime, settings.lease_seconds)
-            known = platforms(settings)
+            known, known_connectors = platforms(settings), connectors(settings)
             worker_id = runtime.new_id()
             tokens = Tokens(
                 queries=queries,
@@ -191,7 +191,7 @@ class Worker:
             connect_queries = ConnectQueries(database, runtime)
             session = Session(
                 queries=connect_queries,
-                connectors=connectors(),
+                connectors=known_connectors,
                 http=client,
                 keys=keys,
                 tokens=tokens,
@@ -203,7 +203,7 @@ class Worker:
             connects = Connects(
                 worker_id=worker_id,
                 queries=connect_queries,
-                set_up=lambda: set_up(connect_queries, keys, connectors(), settings, runtime),
+                set_up=lambda: set_up(connect_queries, keys, known_connectors, settings, runtime),
                 run_session=session.run,
                 settings=settings,
                 runtime=runtime,
@@ -211,7 +211,7 @@ class Worker:
             care = Care(
                 worker_id=worker_id,
                 queries=connect_queries,
-                connectors=connectors(),
+                connectors=known_connectors,
                 tokens=tokens,
                 http=client,
                 settings=settings,

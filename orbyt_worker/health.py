@@ -94,7 +94,7 @@ class Health:
         )
         self._connects = Counter(
             "orbyt_connects_total",
-            "Logins that came back, by outcome (choose, connected, or the error code).",
+            "Logins that came back, by outcome (offered, or the error code).",
             ["platform", "outcome"],
             registry=registry,
         )

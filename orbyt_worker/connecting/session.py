@@ -127,26 +127,26 @@ class Session:
                         self._redactor.register(value)
 
     async def _offer(self, claim: ConnectClaim, result: ConnectResult) -> None:
-        candidates = _distinct(result.candidates)
-        auto = chosen(claim, candidates, complete=result.complete)
-        grants = [
-            self._grant(claim, candidate, result.platform_user_id)
-            for candidate in candidates
-            if candidate.grant is not None and candidate.code is None
-        ]
+        """What can be done with each is for the database to say: it knows whose account it is and what is stored for it."""
+        usable = [each for each in result.candidates if each.code is None and each.grant is not None]
+        auto = chosen(claim, usable, complete=result.complete)
         answer = await self._written(
             lambda: self._queries.offer_candidates(
                 claim,
-                candidates=[_as_json(each, connected=each.platform_account_id in claim.known) for each in candidates],
+                candidates=[_as_json(each) for each in result.candidates],
                 complete=result.complete,
-                grants=grants,
+                # Sealed anew for every try: the master key may change between two of them.
+                grants=[self._grant(claim, each, result.platform_user_id) for each in usable],
                 auto=auto,
             )
         )
-        outcome = answer if answer != "ok" else "choose" if auto is None else "connected"
-        self._health.connect_ended(claim.platform, outcome)
+        self._health.connect_ended(claim.platform, "offered" if answer == "ok" else answer)
         log.info(
-            "connect.offered", candidates=len(candidates), usable=len(grants), complete=result.complete, outcome=outcome
+            "connect.offered",
+            candidates=len(result.candidates),
+            usable=len(usable),
+            complete=result.complete,
+            answer=answer,
         )
 
     def _grant(self, claim: ConnectClaim, candidate: Candidate, platform_user_id: str) -> ConnectGrant:
@@ -197,24 +197,15 @@ class Session:
 # What follows from the list -------------------------------------------------------------------------------------------------
 
 
-def chosen(claim: ConnectClaim, candidates: Sequence[Candidate], *, complete: bool) -> list[str] | None:
+def chosen(claim: ConnectClaim, usable: Sequence[Candidate], *, complete: bool) -> list[str] | None:
     """Which accounts are connected without asking; None: the person chooses. Pure.
 
-    A reconnect is about one account: it is connected, or the session fails with the reason. Otherwise nobody is asked when there
-    is nothing to choose from: exactly one usable candidate and nothing missing from the list.
+    A reconnect is about one account, whatever else the person offers. Otherwise nobody is asked when there is nothing to choose
+    from: exactly one usable candidate, and nothing missing from the list.
     """
-    usable = [each.platform_account_id for each in candidates if each.code is None and each.grant is not None]
-    if claim.account_id is not None:
-        wanted = next((each for each in candidates if each.platform_account_id == claim.platform_account_id), None)
-        if wanted is None:
-            raise Failure(ErrorCode.ACCOUNT_WRONG_CHANNEL if complete else ErrorCode.CONNECT_LIST_INCOMPLETE)
-        if wanted.platform_account_id not in usable:
-            raise Failure(wanted.code or ErrorCode.CONNECT_CANDIDATE_UNUSABLE)
-        return [wanted.platform_account_id]
-    if len(candidates) == 1 and not usable and complete:
-        # Nothing to choose and nothing to explain beside it: the reason is the session's.
-        raise Failure(candidates[0].code or ErrorCode.CONNECT_CANDIDATE_UNUSABLE)
-    return usable if len(usable) == 1 and complete else None
+    if claim.platform_account_id is not None:
+        return [claim.platform_account_id]
+    return [usable[0].platform_account_id] if len(usable) == 1 and complete else None
 
 
 def account_id_of(claim: ConnectClaim, platform_account_id: str) -> UUID:
@@ -224,25 +215,12 @@ def account_id_of(claim: ConnectClaim, platform_account_id: str) -> UUID:
     )
 
 
-def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Once each: the same Page can come with a person's own list and with a portfolio's. A usable one wins."""
-    found: dict[str, Candidate] = {}
-    for each in candidates:
-        before = found.get(each.platform_account_id)
-        if before is None or (before.code is not None and each.code is None):
-            found[each.platform_account_id] = each
-    return list(found.values())
-
-
-def _as_json(candidate: Candidate, *, connected: bool) -> dict[str, Any]:
+def _as_json(candidate: Candidate) -> dict[str, Any]:
     """As the app reads it. No token, nothing that is not shown."""
     return {
         "platform_account_id": candidate.platform_account_id,
         "name": candidate.name,
         "handle": candidate.handle,
         "picture_url": candidate.picture_url,
-        "usable": candidate.code is None and candidate.grant is not None,
         "code": str(candidate.code) if candidate.code is not None else None,
-        "connected": connected,
     }
-

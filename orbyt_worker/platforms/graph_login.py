@@ -196,9 +196,12 @@ async def log_in(who: Client, request: ConnectRequest, required: Iterable[str]) 
     facts = await asked_twice(lambda: inspect(who, token))
     if not facts.is_valid or facts.user_id is None:
         raise Failure(ErrorCode.CONNECT_PLATFORM_REFUSED, f"{DEBUG}: the new token is not valid")
+    granted = facts.scopes or ()
     # The token of a system user has the permissions of its configuration, and nobody who could decline one.
-    granted = facts.scopes if facts.kind == SYSTEM_USER else await _granted(who, token)
-    granted = granted or ()
+    if facts.kind != SYSTEM_USER:
+        # What the person decided, and what this token carries, may differ: earlier decisions are remembered.
+        decided = await _granted(who, token)
+        granted = tuple(each for each in decided if facts.scopes is None or each in facts.scopes)
     missing = [each for each in required if each not in granted]
     if missing:
         raise Failure(ErrorCode.CONNECT_SCOPES_MISSING, ", ".join(missing))

@@ -32,6 +32,7 @@ from orbyt_worker.platforms.base import Http, Platform, Step, StepContext, Truth
 from orbyt_worker.publishing import retry
 from orbyt_worker.publishing.deadline import deadline
 from orbyt_worker.publishing.journal import INSPECT, Journal, Stale, owned
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import GuardedHttp, Lease
 from orbyt_worker.publishing.limits import Limits, Pause
 from orbyt_worker.publishing.media import AttemptMedia

@@ -414,7 +414,7 @@ async def test_the_same_page_may_belong_to_two_users(db: Database) -> None:
 # What stays, and who hears -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ["failed", "expired", "connected", "by hand"])
+@pytest.mark.parametrize("end", ["expired", "connected", "by hand"])
 async def test_a_session_that_ends_leaves_no_secret_behind(db: Database, end: str) -> None:
     user_id = await create_user(db)
     claimed = await exchanged(db, user_id)

@@ -56,7 +56,7 @@ LONG_LIVED = "instagram.oauth.extend"
 ME = "instagram.me"
 LINKED = "instagram.account"
 
-ME_FIELDS = "user_id,username,name,account_type,profile_picture_url"
+ME_FIELDS = "id,user_id,username,name,account_type,profile_picture_url"
 PERSONAL = "PERSONAL"
 # A fragment Meta appends to the address the person comes back to. It is no part of the code.
 FRAGMENT = "#_"
