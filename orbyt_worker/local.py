@@ -43,7 +43,7 @@ class ConnectedAccount:
     user_id: UUID
     platform: str
     platform_account_id: str
-    tokens: Mapping[str, str] = field(repr=False)
+    tokens: Mapping[str, str] = field(repr=False, hash=False)
 
 
 class WorkerProcess:
