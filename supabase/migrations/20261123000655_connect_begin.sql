@@ -91,15 +91,18 @@ security definer
 set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object(
-    'logins', coalesce((
+    'apps', coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
         'login', c.login, 'platforms', c.platforms, 'redirect_uri', c.redirect_uri, 'updated_at', c.updated_at) order by c.login)
       from orbyt_private.connect_apps c), '[]'::jsonb),
     'return_to', coalesce(orbyt_private.setting('connect_return_to'), '[]'::jsonb),
     'callback_key', (select k.key_id from orbyt_private.callback_keys k where k.active),
+    'issues', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', i.code, 'since', i.first_seen_at, 'detail', i.detail) order by i.code)
+      from orbyt_private.operator_issues i), '[]'::jsonb),
     'open_sessions', (select count(*) from orbyt.connect_sessions s where s.status in ('started', 'exchanging', 'choose')))
 $$;
-comment on function orbyt_private.connect_facts() is 'What is set up for connecting: logins, links back, callback key, open sessions.';
+comment on function orbyt_private.connect_facts() is 'What is set up for connecting: apps by login, links back, callback key, open issues, open sessions.';
 
 -- Begin ------------------------------------------------------------------------------------------------------------------------
 

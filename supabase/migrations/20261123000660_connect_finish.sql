@@ -144,6 +144,10 @@ begin
     where c.session_id = p_session.session_id and c.platform_account_id = any (p_platform_account_ids)
     order by c.account_id
   loop
+    -- Ids follow from user and page, so an account that was erased at the person's wish has the id of the one that comes back.
+    update orbyt.accounts a
+    set platform_account_id = v_grant.platform_account_id
+    where a.account_id = v_grant.account_id and a.user_id = p_session.user_id and a.platform_account_id = 'erased:' || a.account_id::text;
     insert into orbyt.accounts as a (account_id, user_id, platform, platform_account_id, name, handle, picture_url)
     values (v_grant.account_id, p_session.user_id, p_session.platform, v_grant.platform_account_id,
             v_grant.profile ->> 'name', v_grant.profile ->> 'handle', v_grant.profile ->> 'picture_url')

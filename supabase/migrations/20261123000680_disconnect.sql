@@ -134,6 +134,10 @@ begin
   where a.account_id = p_account_id
   returning * into v_account;
   perform pg_catalog.set_config('orbyt.disconnect_jobs', '', true);
+  -- Workers that wait for logins see to what is to be revoked, too.
+  if coalesce((orbyt_private.setting('notify'))::boolean, true) then
+    perform pg_catalog.pg_notify('orbyt_connect', '');
+  end if;
   return v_account;
 end
 $$;
@@ -291,11 +295,16 @@ begin
   set result = '{}', secret = null, secret_key_id = null
   from orbyt.publish_jobs j
   where j.job_id = s.job_id and j.account_id = p_account_id;
+  -- The history keeps what happened, not what the platform called it.
+  update orbyt.job_events e
+  set detail = '{}'
+  from orbyt.publish_jobs j
+  where j.job_id = e.job_id and j.account_id = p_account_id and e.detail <> '{}';
 end
 $$;
 comment on function orbyt_private.erase_posts(uuid) is 'Remove what the platform gave the posts of an account: ids, addresses, results of steps. That a visible call was begun or confirmed is kept.';
 
--- The account can never be used again: its identity is gone, so connecting the same page later makes a new one.
+-- Its identity is gone, so nobody finds it by its page any more; only connecting that page again brings the row back.
 create function orbyt_private.erase_identity(p_account_id uuid)
 returns void
 language sql

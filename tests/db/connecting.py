@@ -164,12 +164,13 @@ async def offer(
 
 async def finish(db: Database, user_id: UUID, session_id: UUID, chosen: Sequence[str] | None) -> list[dict[str, Any]]:
     async with db.as_user(user_id) as app:
-        return await (
+        rows: list[dict[str, Any]] = await (
             await app.execute(
                 "select * from orbyt.finish_connect(session_id => %s, account_ids => %s)",
                 [session_id, list(chosen) if chosen is not None else None],
             )
         ).fetchall()
+    return rows
 
 
 async def session(db: Database, session_id: UUID) -> dict[str, Any]:
@@ -180,7 +181,8 @@ async def exchanged(db: Database, user_id: UUID, platform: str = "youtube", **op
     """A session whose code a worker has in hand."""
     begun = await begin(db, user_id, platform, **options)
     await come_back(db, begun.state_hash)
-    (claimed,) = await claim(db, await create_worker(db))
+    taken = await claim(db, await create_worker(db))
+    (claimed,) = [each for each in taken if each["session_id"] == begun.session_id]
     return claimed
 
 
@@ -194,7 +196,8 @@ async def connected(
     """A user's account, connected the way it is in real life: (user_id, account_id)."""
     user_id = user_id or await create_user(db)
     claimed = await exchanged(db, user_id, platform)
-    granted = grant(platform_account_id, claimed["known"].get(platform_account_id), **fields)
+    account_id = fields.pop("account_id", None) or claimed["known"].get(platform_account_id)
+    granted = grant(platform_account_id, account_id, **fields)
     await offer(db, claimed, [candidate(platform_account_id)], [granted], auto=[platform_account_id])
     row = await session(db, claimed["session_id"])
     assert row["status"] == "connected", row["error_code"]

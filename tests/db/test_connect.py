@@ -514,7 +514,7 @@ async def test_the_callback_key_is_made_once(db: Database) -> None:
 async def test_what_is_set_up_can_be_looked_at(db: Database) -> None:
     await begin(db, await create_user(db))
     facts = await db.value("select orbyt_private.connect_facts()")
-    assert [(each["login"], each["platforms"]) for each in facts["logins"]] == [
+    assert [(each["login"], each["platforms"]) for each in facts["apps"]] == [
         ("facebook", ["facebook", "instagram"]),
         ("google", ["youtube"]),
         ("instagram", ["instagram"]),

@@ -15,6 +15,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from orbyt_worker.sandbox.bootstrap import split_statements
+from tests.db.connecting import begin, candidate, come_back, exchanged, grant, offer, set_up
 from tests.factories import create_account, create_owner, create_user, insert_job
 from tests.fix_postgres import Connection, Database
 
@@ -289,6 +290,43 @@ async def test_connection_health(db: Database, scene: Scene) -> None:
     )
     (row,) = await run(db, "inspect/connection_health.sql")
     assert (row["account_id"], row["status"], row["held_jobs"]) == (scene.lost_account_id, "needs_reauth", 1)
+
+
+async def test_connection_health_shows_what_ends_soon_and_what_cannot_be_told(db: Database, scene: Scene) -> None:
+    await db.execute(
+        "insert into orbyt_private.account_grants (account_id, login) values (%s, 'facebook')", [scene.account_id]
+    )
+    await db.execute(
+        "update orbyt.accounts set data_access_expires_at = now() + interval '10.5 days' where account_id = %s",
+        [scene.account_id],
+    )
+    rows = {row["account_id"]: row for row in await run(db, "inspect/connection_health.sql")}
+    assert rows[scene.account_id]["days_left"] == 10
+    await db.execute("update orbyt.accounts set data_access_expires_at = now() + interval '60 days'")
+    assert scene.account_id not in {row["account_id"] for row in await run(db, "inspect/connection_health.sql")}
+    await db.value("select orbyt_private.note_check(%s, 1, 'network_timeout')", [scene.account_id])
+    rows = {row["account_id"]: row for row in await run(db, "inspect/connection_health.sql")}
+    assert rows[scene.account_id]["check_error_code"] == "network_timeout"
+
+
+async def test_connect_sessions(db: Database) -> None:
+    await set_up(db)
+    user_id = await create_user(db)
+    claimed = await exchanged(db, user_id, "facebook")
+    offered = [candidate("a"), candidate("b", code="connect_role_missing")]
+    await offer(db, claimed, offered, [grant("a", login="facebook")])
+    begun = await begin(db, user_id)
+    await come_back(db, begun.state_hash, error="access_denied")
+    first, second = await run(db, "inspect/connect_sessions.sql")
+    assert (first["status"], first["candidates"], first["usable"], first["connected"]) == ("choose", 2, 1, 0)
+    assert (second["status"], second["error_code"], second["who_acts"]) == ("failed", "connect_denied", "user")
+
+
+async def test_operator_issues(db: Database) -> None:
+    await db.value("select orbyt_private.raise_operator_issue('google_consent_testing_mode', 'seen')")
+    (row,) = await run(db, "inspect/operator_issues.sql")
+    assert (row["code"], row["count"], row["detail"]) == ("google_consent_testing_mode", 1, "seen")
+    assert "production" in row["what_to_do"]
 
 
 async def test_quota(db: Database, scene: Scene) -> None:
