@@ -169,6 +169,7 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._entries: deque[LoggedRequest] = deque(maxlen=REQUESTS_KEPT_MAX)
         self._count = 0
 
@@ -194,6 +195,18 @@ class RequestLog:
             )
             self._entries.append(entry)
             return entry
+
+    def end(self, entry: LoggedRequest) -> None:
+        """The request was worked off, whether or not anybody waited for its answer."""
+        with self._ended:
+            entry.in_flight = False
+            self._ended.notify_all()
+
+    @operation(reads=True)
+    def wait_idle(self, seconds: float = 10.0) -> bool:
+        """Wait (in real time) until no request is being worked on, also none whose client has gone; False when that takes longer."""
+        with self._ended:
+            return self._ended.wait_for(lambda: not any(each.in_flight for each in self._entries), seconds)
 
     @operation(reads=True)
     def list(
@@ -255,7 +268,7 @@ class LoggingApp:
         try:
             await self._app(scope, logged_receive, logged_send)
         finally:
-            entry.in_flight = False
+            self._sandbox.requests.end(entry)
 
 
 def log_entry(scope: Scope) -> LoggedRequest:

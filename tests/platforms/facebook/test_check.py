@@ -11,28 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbyt_worker.errors.codes import ErrorCode
-from orbyt_worker.model import Kind, MediaItem, Post
+from orbyt_worker.model import Kind, MediaItem
 from orbyt_worker.platforms.facebook import PLATFORM
 from orbyt_worker.platforms.shape import utf16_units
+from tests.platforms.cases import Case, load_cases
 from tests.platforms.driver import make_job, make_post
 from tests.platforms.facebook.world import photo, vertical
-from tests.platforms.youtube.cases import Case, load_cases
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CASES = load_cases("facebook")
 VERTICAL = vertical(1_000_000).facts
 
 
-def post_of(case: Case) -> Post:
-    media = tuple(MediaItem(item["type"], item["url"]) for item in case.media)
-    return make_post(
-        NOW, kind=Kind(case.kind), title=case.title, caption=case.caption, options=case.options, media=media
-    )
-
-
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_cases(case: Case) -> None:
-    found = [(str(problem.code), problem.field) for problem in PLATFORM.check(post_of(case), [])]
+    found = [(str(problem.code), problem.field) for problem in PLATFORM.check(case.post(NOW), [])]
     assert found == list(case.expect)
 
 

@@ -11,30 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbyt_worker.errors.codes import ErrorCode
-from orbyt_worker.model import Account, ImageSpec, Kind, MediaFacts, MediaItem, Post
+from orbyt_worker.model import Account, ImageSpec, Kind, MediaFacts, MediaItem
 from orbyt_worker.platforms.instagram import PLATFORM
 from orbyt_worker.platforms.instagram.check import tags_of
 from orbyt_worker.platforms.instagram.containers import _post_fields
 from orbyt_worker.platforms.instagram.rules import OPTIONS_BY_KIND
+from tests.platforms.cases import Case, load_cases
 from tests.platforms.driver import make_job, make_post
-from tests.platforms.instagram.cases import Case, load_cases
 from tests.platforms.instagram.world import photo, vertical
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-CASES = load_cases()
+CASES = load_cases("instagram")
 IMAGE = MediaItem("image", "https://example.com/a.jpg")
 VIDEO = MediaItem("video", "https://example.com/v.mp4")
-
-
-def post_of(case: Case) -> Post:
-    return make_post(
-        NOW,
-        kind=Kind(case.kind),
-        title=case.title,
-        caption=case.caption,
-        options=case.options,
-        media=tuple(MediaItem(**item) for item in case.media),
-    )
 
 
 def account(login: str = "facebook") -> Account:
@@ -43,7 +32,7 @@ def account(login: str = "facebook") -> Account:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_cases(case: Case) -> None:
-    found = [(str(problem.code), problem.field) for problem in PLATFORM.check(post_of(case), [])]
+    found = [(str(problem.code), problem.field) for problem in PLATFORM.check(case.post(NOW), [])]
     assert found == list(case.expect)
 
 

@@ -11,30 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbyt_worker.errors.codes import ErrorCode
-from orbyt_worker.model import Kind, MediaFacts, MediaItem, Post
+from orbyt_worker.model import Kind, MediaFacts
 from orbyt_worker.platforms.base import Window
 from orbyt_worker.platforms.shape import utf16_units
 from orbyt_worker.platforms.youtube import PLATFORM, YouTube
 from orbyt_worker.platforms.youtube.check import clean_tags, clean_title, tags_units
 from orbyt_worker.platforms.youtube.upload import metadata
+from tests.platforms.cases import Case, load_cases
 from tests.platforms.driver import MemoryMedia, make_job, make_post
-from tests.platforms.youtube.cases import Case, load_cases
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 FACTS = MemoryMedia.video(1000).facts
-CASES = load_cases()
-
-
-def post_of(case: Case) -> Post:
-    media = tuple(MediaItem(item["type"], item["url"]) for item in case.media)
-    return make_post(
-        NOW, kind=Kind(case.kind), title=case.title, caption=case.caption, options=case.options, media=media
-    )
+CASES = load_cases("youtube")
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_cases(case: Case) -> None:
-    found = [(str(problem.code), problem.field) for problem in PLATFORM.check(post_of(case), [])]
+    found = [(str(problem.code), problem.field) for problem in PLATFORM.check(case.post(NOW), [])]
     assert found == list(case.expect)
 
 
