@@ -122,12 +122,14 @@ class Host:
     requests: list[Request] = field(default_factory=list)
     port: int = 0
     scheme: str = "http"
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, target, _ = head[0].split(" ")
@@ -141,6 +143,12 @@ class Host:
         finally:
             writer.close()
 
+    async def close(self) -> None:
+        """Cut what is still open and wait until it is: a connection that is only about to close is found by a later test."""
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
 
 @asynccontextmanager
 async def host(answer: Answer, ssl_context: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
@@ -151,6 +159,8 @@ async def host(answer: Answer, ssl_context: ssl.SSLContext | None = None) -> Asy
         yield made
     finally:
         running.close()
+        await made.close()
+        await running.wait_closed()
 
 
 def say(writer: asyncio.StreamWriter, status: int, body: bytes = b"", **headers: object) -> None:
