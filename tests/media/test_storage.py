@@ -286,4 +286,5 @@ async def test_nothing_secret_is_said(
     for text in (*said, out.out, out.err, *told):
         for secret in ("sb_secret", "token=", "eyJ"):
             assert secret not in text
-    assert "media.resumed" in out.out
+    # Where the log goes depends on who set it up first in this process.
+    assert "media.resumed" in out.out + out.err
