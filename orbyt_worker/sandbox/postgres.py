@@ -42,6 +42,9 @@ _PORT_ATTEMPTS_MAX = 5
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 4_000
 _CACHE_DIR = Path("/var/cache/orbyt-sandbox")
+# A database per test is some six hundred small files: in memory a copy takes a fifth of the time it takes on a disk.
+_MEMORY_DIR = "/dev/shm"  # noqa: S108 - mkdtemp makes it private
+_MEMORY_FREE_BYTES_MIN = 4 * 1024**3
 
 _BASE_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -195,7 +198,8 @@ class LocalPostgres(PostgresServer):
 
     `data_dir=None`: a temporary server, gone with everything in it at `stop()` or when this process dies.
     `data_dir` given: created at the first start, kept at stop (only one process may have it open at a time).
-    `durable=False` switches off fsync and autovacuum, for tests. `settings` are postgresql.conf entries and win over ours.
+    `durable=False` switches off fsync and autovacuum, for tests, and
+    keeps a temporary server's files in memory where there is room. `settings` are postgresql.conf entries and win over ours.
     """
 
     def __init__(
@@ -209,6 +213,7 @@ class LocalPostgres(PostgresServer):
     ) -> None:
         self._account = _Account.choose()
         self._keep = data_dir is not None
+        self._durable = durable
         self._home = data_dir.absolute() if data_dir is not None else None
         self._choice = choice
         self._wanted_port = port
@@ -280,7 +285,7 @@ class LocalPostgres(PostgresServer):
 
     def _prepare_home(self) -> Path:
         if self._home is None or not self._keep:
-            self._home = _temporary_home(self._account)
+            self._home = _temporary_home(self._account, durable=self._durable)
             return self._home
         self._home.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._account.own(self._home)
@@ -358,9 +363,13 @@ class LocalPostgres(PostgresServer):
         return True
 
 
-def _temporary_home(account: _Account) -> Path:
-    """A fresh directory owned by the server's user. TMPDIR may be closed to that user, so the usual places are tried after it."""
-    for base in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]):  # noqa: S108 - mkdtemp makes it private
+def _temporary_home(account: _Account, *, durable: bool) -> Path:
+    """A fresh directory owned by the server's user: in memory where there is plenty and nothing has to last, else in TMPDIR,
+    which may be closed to that user, else in the usual places."""
+    bases = [tempfile.gettempdir(), "/tmp", "/var/tmp"]  # noqa: S108 - mkdtemp makes it private
+    if not durable and _has_room(_MEMORY_DIR):
+        bases.insert(0, _MEMORY_DIR)
+    for base in dict.fromkeys(bases):
         with contextlib.suppress(OSError):
             home = Path(tempfile.mkdtemp(prefix="orbyt-postgres-", dir=base)).resolve()
             account.own(home)
@@ -368,6 +377,14 @@ def _temporary_home(account: _Account) -> Path:
                 return home
             home.rmdir()
     raise PostgresError("no directory for temporary files that the server's user can reach; set TMPDIR")
+
+
+def _has_room(directory: str) -> bool:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= _MEMORY_FREE_BYTES_MIN
 
 
 def _readable(server: Server, account: _Account) -> Server:

@@ -57,6 +57,25 @@ def test_a_temporary_server_leaves_nothing() -> None:
     server.stop()  # safe to repeat
 
 
+def test_files_are_in_memory_only_where_there_is_room_and_nothing_has_to_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Path(tempfile.mkdtemp(prefix="orbyt-test-", dir="/var/tmp"))
+    memory.chmod(0o755)
+    account = module._Account.choose()
+    monkeypatch.setattr(module, "_MEMORY_DIR", str(memory))
+    try:
+        for free_bytes_min, durable, inside in ((1, False, True), (1, True, False), (2**62, False, False)):
+            monkeypatch.setattr(module, "_MEMORY_FREE_BYTES_MIN", free_bytes_min)
+            home = module._temporary_home(account, durable=durable)
+            home.rmdir()
+            assert (home.parent == memory.resolve()) == inside
+        monkeypatch.setattr(module, "_MEMORY_DIR", str(tmp_path / "missing"))
+        module._temporary_home(account, durable=False).rmdir()
+    finally:
+        memory.rmdir()
+
+
 def test_a_kept_server_keeps_its_data_and_its_settings_win() -> None:
     base = Path(tempfile.mkdtemp(prefix="orbyt-test-"))
     base.chmod(0o755)
