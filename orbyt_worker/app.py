@@ -45,16 +45,16 @@ def version() -> str:
 
 
 def sandbox_checkpoint(settings: Settings) -> Callable[[str, str], None]:
-    """The kill tests' hook (settings refuse it outside the sandbox): note every checkpoint, die at the n-th."""
-    passed = 0
+    """The kill tests' hook (settings refuse it outside the sandbox): note every checkpoint, die at the one that is named."""
+    passed: dict[tuple[str, str], int] = {}
 
     def checkpoint(kind: str, name: str) -> None:
-        nonlocal passed
-        passed += 1
+        passed[kind, name] = passed.get((kind, name), 0) + 1
+        place = f"{kind} {name} {passed[kind, name]}"
         if settings.sandbox_checkpoint_log is not None:
             with Path(settings.sandbox_checkpoint_log).open("a", encoding="utf-8") as file:
-                file.write(f"{passed} {kind} {name}\n")
-        if settings.sandbox_kill_at == passed:
+                file.write(f"{place}\n")
+        if settings.sandbox_kill_at == place:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return checkpoint

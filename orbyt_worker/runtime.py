@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+
+import httpx
 
 
 def _utc_now() -> datetime:
@@ -24,6 +28,15 @@ def _monotonic() -> float:
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
+
+
+@cache
+def tls_context(*, trust_env: bool = True) -> ssl.SSLContext:
+    """What httpx makes for every client of its own: reading the certificates takes tens of milliseconds, and once is enough.
+
+    `trust_env`: SSL_CERT_FILE and SSL_CERT_DIR count (HTTPX, "SSL", read 2026-11).
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 @dataclass(slots=True)

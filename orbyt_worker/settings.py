@@ -205,11 +205,13 @@ class Settings(BaseSettings):
     )
 
     # Test hooks: refused outside the sandbox
-    sandbox_kill_at: int | None = Field(
-        None, description="Sandbox only: kill this process at the n-th checkpoint (the kill tests)."
+    sandbox_kill_at: str | None = Field(
+        None,
+        pattern=r"^(http|db)\.(before|after) \S+ [1-9][0-9]*$",
+        description="Sandbox only: kill this process at this checkpoint, as written to the checkpoint log (the kill tests).",
     )
     sandbox_checkpoint_log: Path | None = Field(
-        None, description="Sandbox only: write the name of every checkpoint passed to this file."
+        None, description="Sandbox only: write every checkpoint passed to this file, with how often it was."
     )
 
     @property

@@ -73,10 +73,13 @@ class World:
     def insert(self, account: ConnectedAccount, **columns: Any) -> UUID:
         return self.database.insert_job(account.user_id, account.account_id, **columns)
 
+    def environment(self, **settings: Any) -> dict[str, str]:
+        """Of a quick worker; further settings by name."""
+        return self.database.worker_environment(self.sandbox, self.directory / "spool", **{**QUICK, **settings})
+
     def worker(self, *, name: str = "worker", **settings: Any) -> WorkerProcess:
         """A quick worker process; further settings by name."""
-        environment = self.database.worker_environment(self.sandbox, self.directory / "spool", **{**QUICK, **settings})
-        return WorkerProcess(environment, self.directory / f"{name}.log")
+        return WorkerProcess(self.environment(**settings), self.directory / f"{name}.log")
 
     def job(self, job_id: UUID) -> dict[str, Any]:
         return self.database.fetch("select * from orbyt.publish_jobs where job_id = %s", [job_id])[0]

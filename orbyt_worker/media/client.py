@@ -20,14 +20,13 @@ from http import HTTPStatus
 from typing import cast
 
 import httpcore
-import httpx
 
 from orbyt_worker.errors.catalog import classify
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.media.guard import BadUrl, GuardedBackend, Resolve, Url, parse_url, shape_problem
 from orbyt_worker.media.source import PIECE_BYTES_MAX, Interrupted
-from orbyt_worker.runtime import Runtime
+from orbyt_worker.runtime import Runtime, tls_context
 
 REDIRECTS_MAX = 5
 CONNECTIONS_MAX = 128
@@ -130,7 +129,7 @@ class MediaClient:
         self._allowed_hosts = allowed_hosts
         self._patience = patience or Patience()
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(),
+            ssl_context=ssl_context or tls_context(),
             max_connections=CONNECTIONS_MAX,
             max_keepalive_connections=CONNECTIONS_IDLE_MAX,
             keepalive_expiry=IDLE_CONNECTION_SECONDS,

@@ -29,7 +29,7 @@ from orbyt_worker.media.client import MediaAnswer, MediaClient
 from orbyt_worker.media.guard import URL_CHARACTERS_MAX
 from orbyt_worker.media.remote import RemoteSource
 from orbyt_worker.media.source import Interrupted, SourceInfo
-from orbyt_worker.runtime import Runtime
+from orbyt_worker.runtime import Runtime, tls_context
 
 if TYPE_CHECKING:
     # Half a second of importing that a worker without Storage does not need.
@@ -151,6 +151,7 @@ class Storage:
                     limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
                     # The key goes with every request: to this host, and to none that it may name.
                     follow_redirects=False,
+                    verify=tls_context(trust_env=not self._sandbox),
                     trust_env=not self._sandbox,
                 )
                 options = AsyncClientOptions(httpx_client=self._http, auto_refresh_token=False, persist_session=False)

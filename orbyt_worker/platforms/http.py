@@ -29,7 +29,7 @@ import structlog
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.platforms.base import ApiResponse
-from orbyt_worker.runtime import Runtime
+from orbyt_worker.runtime import Runtime, tls_context
 
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
 CONNECTIONS_MAX = 128
@@ -71,7 +71,7 @@ class ApiClient:
         self._answer_bytes_max = answer_bytes_max
         self._client = httpx.AsyncClient(
             transport=transport,
-            verify=True,
+            verify=tls_context(trust_env=not sandbox),
             http2=False,
             follow_redirects=False,
             trust_env=not sandbox,

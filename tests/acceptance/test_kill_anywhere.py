@@ -8,7 +8,6 @@ later is killed too.
 from __future__ import annotations
 
 import signal
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,13 @@ import pytest
 from orbyt_worker.local import ConnectedAccount, LocalDatabase
 from orbyt_worker.sandbox.postgres import PostgresServer
 from tests.fix_world import World
+from tests.forked_worker import ForkedWorker
 
 # Two cores: more processes at once only wait for each other.
 AT_ONCE = 4
 # Parts of the list, so that several test processes share the work; each records its own run.
 PARTS = 4
+FIRST_SECONDS_MAX = 25.0
 # Polling repeats; the first few passes of each kind of checkpoint are the ones that differ.
 REPEATS_MAX = 3
 # The worker's life around the job, and upkeep that runs beside it: dying there is the same as dying between two statements.
@@ -40,21 +41,24 @@ BESIDE = (
 
 @dataclass(frozen=True)
 class Place:
-    number: int
+    """The `nth` time that a worker passes a checkpoint."""
+
     kind: str
     name: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} {self.nth}"
 
 
 def places(log: Path) -> list[Place]:
     """The checkpoints of the recorded run worth dying at."""
-    seen: dict[tuple[str, str], int] = {}
-    chosen = []
-    for line in log.read_text().splitlines():
-        number, kind, name = line.split(" ", 2)
-        seen[kind, name] = seen.get((kind, name), 0) + 1
-        if seen[kind, name] <= REPEATS_MAX and name not in BESIDE:
-            chosen.append(Place(int(number), kind, name))
-    return chosen
+    passed = [line.split(" ") for line in log.read_text().splitlines()]
+    return [Place(kind, name, int(nth)) for kind, name, nth in passed if int(nth) <= REPEATS_MAX and name not in BESIDE]
+
+
+def forked(world: World, name: str, **settings: object) -> ForkedWorker:
+    return ForkedWorker(world.environment(**settings), world.directory / f"{name}.log")
 
 
 # Larger than one chunk (8 MiB), so that the upload has a middle.
@@ -74,7 +78,7 @@ def test_killed_anywhere_the_video_is_there_exactly_once(
 
     recorded = tmp_path / "checkpoints"
     account = world.channel()
-    with world.worker(name="recording", sandbox_checkpoint_log=recorded) as worker:
+    with forked(world, "recording", sandbox_checkpoint_log=recorded) as worker:
         world.wait_for(insert(world, account), "published")
         worker.stop()
     todo = places(recorded)
@@ -88,27 +92,24 @@ def test_killed_anywhere_the_video_is_there_exactly_once(
         "succeed_job",
     } <= names
     assert len(todo) > 40
+    mine = list(enumerate(todo))[part::PARTS]
 
-    def die_at(place: Place) -> str | None:
+    def die_at(number: int, place: Place) -> str | None:
         """What went wrong, if anything."""
         template, key = world_template
-        directory = tmp_path / f"at-{place.number}"
+        directory = tmp_path / f"at-{number}"
         directory.mkdir()
-        name = f"kill_{place.number}"
+        name = f"kill_{part}_{number}"
         one = World(LocalDatabase.create(postgres, name, template=template), world.sandbox, key, directory)
         try:
             account = one.channel()
             job_id = insert(one, account)
-            with one.worker(name="first", sandbox_kill_at=place.number) as first:
-                try:
-                    code = first.wait(25)
-                except subprocess.TimeoutExpired:
-                    # This run passed fewer checkpoints than the recorded one (polls differ): nothing was killed.
-                    first.signal(signal.SIGKILL)
-                else:
-                    if code != -signal.SIGKILL:
-                        return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
-            with one.worker(name="second"):
+            with forked(one, "first", sandbox_kill_at=place) as first:
+                # None: this run passed the place less often than the recorded one (polls differ); it dies where it is.
+                code = first.wait(FIRST_SECONDS_MAX)
+                if code not in (None, -signal.SIGKILL):
+                    return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
+            with forked(one, "second"):
                 row = one.wait_for(job_id, "published", "failed", "held", timeout_seconds=60)
             videos = one.videos(account)
             if row["status"] != "published" or len(videos) != 1:
@@ -120,5 +121,5 @@ def test_killed_anywhere_the_video_is_there_exactly_once(
             postgres.drop_database(name)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        problems = [problem for problem in pool.map(die_at, todo[part::PARTS]) if problem is not None]
+        problems = [problem for problem in pool.map(die_at, *zip(*mine, strict=True)) if problem is not None]
     assert problems == []

@@ -1,7 +1,8 @@
 """SIGKILL around the visible call of every kind of post; restart; count on the platform: exactly once, or held where nobody can tell.
 
 `test_kill_anywhere.py` dies at every place of one road, and the platforms' contract tests at every place of every road, without
-a process. Here real processes die where it matters most. ORBYT_KILL_ALL=1 (`make kills`) takes every place of every road.
+a process. Here real processes die in each of the three states that a post can be left in: announced and not sent, sent and not
+confirmed, confirmed and not finished. ORBYT_KILL_ALL=1 (`make kills`) takes every place of every road.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import pytest
 from orbyt_worker.local import LocalDatabase
 from orbyt_worker.sandbox.postgres import PostgresServer
 from tests.acceptance.kinds import CASES, Case, published
-from tests.acceptance.test_kill_anywhere import Place, places
-from tests.fix_world import QUICK, World
-from tests.forked_worker import ForkedWorker
+from tests.acceptance.test_kill_anywhere import Place, forked, places
+from tests.fix_world import World
 
 AT_ONCE = 4
 FIRST_SECONDS_MAX = 40.0
@@ -27,15 +27,11 @@ EVERYWHERE = os.environ.get("ORBYT_KILL_ALL", "") == "1"
 
 
 def around_the_visible_call(recorded: list[Place]) -> list[Place]:
-    """From the announcement to the confirmation."""
-    first = next(number for number, place in enumerate(recorded) if place.name == "begin_publish")
-    last = max(number for number, place in enumerate(recorded) if place.name == "confirm_publish")
-    return recorded[first : last + 1]
-
-
-def forked(world: World, name: str, **settings: object) -> ForkedWorker:
-    environment = world.database.worker_environment(world.sandbox, world.directory / "spool", **{**QUICK, **settings})
-    return ForkedWorker(environment, world.directory / f"{name}.log")
+    """After the announcement, after each call that follows it (the last is the visible one), after the confirmation."""
+    announced = recorded.index(Place("db.after", "begin_publish", 1))
+    confirmed = recorded.index(Place("db.after", "confirm_publish", 1))
+    calls = [place for place in recorded[announced:confirmed] if place.kind == "http.after"]
+    return [recorded[announced], *calls, recorded[confirmed]]
 
 
 @pytest.mark.slow
@@ -53,21 +49,22 @@ def test_killed_around_the_visible_call_the_post_is_there_once_or_held(
         worker.stop()
     passed = places(recorded)
     todo = passed if EVERYWHERE else around_the_visible_call(passed)
-    assert len(todo) >= 5, [place.name for place in passed]
+    assert len(todo) >= 3, passed
 
-    def die_at(place: Place) -> str | None:
+    def die_at(number: int, place: Place) -> str | None:
         """What went wrong, if anything."""
         template, key = world_template
-        directory = tmp_path / f"at-{place.number}"
+        directory = tmp_path / f"at-{number}"
         directory.mkdir()
-        database = f"kill_{abs(hash(case.name)) % 10**6}_{place.number}"
+        database = f"kill_{abs(hash(case.name)) % 10**6}_{number}"
         one = World(LocalDatabase.create(postgres, database, template=template), world.sandbox, key, directory)
         try:
             account = case.account(one)
             job_id = one.insert(account, **columns)
-            with forked(one, "first", sandbox_kill_at=place.number) as first:
+            with forked(one, "first", sandbox_kill_at=place) as first:
                 code = first.wait(FIRST_SECONDS_MAX)
-                if code not in (None, -signal.SIGKILL):
+                # How often a poll happens differs from run to run; what is tested by default happens once, always.
+                if code != -signal.SIGKILL and not (EVERYWHERE and code is None):
                     return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
             with forked(one, "second"):
                 row = one.wait_for(job_id, "published", "failed", "held", timeout_seconds=SETTLE_SECONDS_MAX)
@@ -82,5 +79,5 @@ def test_killed_around_the_visible_call_the_post_is_there_once_or_held(
             postgres.drop_database(database)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        problems = [problem for problem in pool.map(die_at, todo) if problem is not None]
+        problems = [problem for problem in pool.map(die_at, range(len(todo)), todo) if problem is not None]
     assert problems == []

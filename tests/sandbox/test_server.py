@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,13 @@ async def test_it_starts_and_stops_inside_an_event_loop() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"{server.url}/media/photo.jpg")
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(sandbox: Sandbox, client: httpx.Client) -> None:
+    client.get("/media/photo.jpg")
+    open_sockets = [each.get_extra_info("socket") for each in sandbox.connections._transports.values()]
+    assert open_sockets
+    assert all(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in open_sockets)
 
 
 def test_it_stops_while_a_request_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

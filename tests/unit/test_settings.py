@@ -26,7 +26,9 @@ def test_the_sandbox_may_use_http_and_loopback() -> None:
     assert settings(environment="sandbox", mux_api_url="http://127.0.0.1:8000").mux_api_url == "http://127.0.0.1:8000"
 
 
-@pytest.mark.parametrize("hook", [{"sandbox_kill_at": 3}, {"sandbox_checkpoint_log": "/dev/null"}])
+@pytest.mark.parametrize(
+    "hook", [{"sandbox_kill_at": "db.after begin_publish 1"}, {"sandbox_checkpoint_log": "/dev/null"}]
+)
 def test_test_hooks_are_refused_in_production(hook: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="ORBYT_ENVIRONMENT=sandbox"):
         settings(**hook)
