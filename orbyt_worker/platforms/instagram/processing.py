@@ -1,7 +1,7 @@
 """Waiting for containers without holding a slot: each look is one read, and between looks the job is put back.
 
 Every kind is polled, images and the parent of a carousel too: publishing early gives 9007/2207027. Instagram recommends a
-look a minute for five minutes ("Content Publishing"); images are ready within seconds, videos take up to several
+look a minute for five minutes ("Content Publishing"); images and short videos are ready within seconds, others take up to several
 minutes, some much longer. A container is never given up because it takes long: it is looked at more and more rarely until
 it is finished, fails, or expires by itself after 24 hours.
 """
@@ -32,7 +32,7 @@ from orbyt_worker.platforms.instagram.read import Container, State
 
 # (up to this age of the container in seconds, look again after so many)
 _IMAGE_PACE = ((4.0, 2.0), (15.0, 5.0), (60.0, 10.0), (1800.0, 30.0))
-_VIDEO_PACE = ((60.0, 15.0), (300.0, 30.0), (1800.0, 60.0))
+_VIDEO_PACE = ((5.0, 5.0), (60.0, 15.0), (300.0, 30.0), (1800.0, 60.0))
 # Beyond that it is unusually long; the user is told, and the container stays.
 _LATE_SECONDS = 300.0
 _USUAL_SECONDS = 1800.0

@@ -179,4 +179,12 @@ async def test_a_file_that_changes_during_its_upload_gets_a_container_of_its_own
 
 def test_the_pace_of_looks() -> None:
     assert [pace(age, video=False) for age in (0, 5, 20, 100, 1799, 1800)] == [2.0, 5.0, 10.0, 30.0, 30.0, 300.0]
-    assert [pace(age, video=True) for age in (0, 59, 60, 300, 1799, 1800)] == [15.0, 15.0, 30.0, 60.0, 60.0, 300.0]
+    assert [pace(age, video=True) for age in (0, 5, 59, 60, 300, 1799, 1800)] == [
+        5.0,
+        15.0,
+        15.0,
+        30.0,
+        60.0,
+        60.0,
+        300.0,
+    ]
