@@ -5,4 +5,4 @@ Nothing is skipped silently: what a machine lacks is named, and with `CI` set it
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fix_clock", "tests.fix_node", "tests.fix_postgres"]
+pytest_plugins = ["tests.fix_alone", "tests.fix_clock", "tests.fix_node", "tests.fix_postgres"]

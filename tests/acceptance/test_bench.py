@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PEERS = ("procrastinate", "pgqueuer", "graphile-worker", "pg-boss")
-RUN_SECONDS_MAX = 240
+RUN_SECONDS_MAX = 420
 
 
 @pytest.mark.slow

@@ -9,13 +9,13 @@ import pytest
 from tests.fix_world import World
 
 POSTS = 40
-# The promise of the worker; what the test machine is busy with besides comes on top.
 LATE_SECONDS_MAX = 2.0
-# Enough to prepare them all on a machine that runs other tests as well.
+# Enough to prepare them all on a slow machine.
 LEAD_SECONDS = 30
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_posts_due_at_one_second_go_out_at_that_second(world: World) -> None:
     """Public ones wait in the upload, since YouTube's own clock needs a minute's notice; unlisted ones wait for the visible call."""
     privacy = {world.channel(): ("public", "unlisted")[number % 2] for number in range(POSTS)}
