@@ -15,8 +15,8 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3.14 p
   && $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
   && { echo $$candidate; break; }; done)
 
-# Tests run in this many processes, each with a PostgreSQL of its own.
-TEST_PROCESSES ?= auto
+# Tests run in this many processes, each with a PostgreSQL of its own: one more than there are cores, because many of them wait.
+TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 # Extra arguments: make test ARGS="tests/db -k lease"
 ARGS ?=
 
@@ -39,7 +39,7 @@ setup: $(STAMP) ## Install everything `demo` needs into .venv (other targets do 
 demo: $(STAMP) ## From nothing to a published video: Postgres, sandbox and a worker, watched live
 	@$(BIN)/orbyt-worker demo $(ARGS)
 
-sandbox: $(STAMP) ## The same parts, kept running, to build an app against
+sandbox: $(STAMP) $(NODE_STAMP) ## The same parts, kept running, with a Data API and an example app in the browser
 	@$(BIN)/orbyt-worker sandbox $(ARGS)
 
 test: $(STAMP) $(NODE_STAMP) ## All tests (ARGS="tests/db -k lease" for some)
@@ -55,9 +55,10 @@ lint: $(STAMP) ## Ruff (rules and format) and the import arrows
 types: $(STAMP) ## Mypy, strict
 	@$(BIN)/mypy
 
-generate: $(STAMP) ## Write every generated file again (error codes, settings table, schema dump)
+generate: $(STAMP) $(NODE_STAMP) ## Write every generated file again (error codes, settings table, schema dump, TypeScript)
 	@$(BIN)/python -m orbyt_worker.generate
 	@$(BIN)/python -m tools.schema_dump
+	@$(BIN)/python -m tools.typescript
 
 generated: $(STAMP)
 	@$(BIN)/python -m orbyt_worker.generate --check

@@ -13,7 +13,7 @@ from bench.table import Row
 from orbyt_worker.local import WorkerProcess
 from orbyt_worker.sandbox.server import SandboxServer
 
-START_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 90.0
 SETTLE_SECONDS = 2.0
 
 

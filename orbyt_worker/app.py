@@ -12,24 +12,28 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
-import uvicorn
 
-from orbyt_worker.crypto import Keyring
-from orbyt_worker.db.notify import Listener
+from orbyt_worker.connecting.care import Care
+from orbyt_worker.connecting.desk import Desk
+from orbyt_worker.connecting.session import Session
+from orbyt_worker.connecting.setup import set_up
+from orbyt_worker.db.connect_queries import ConnectQueries
+from orbyt_worker.db.door_queries import DoorQueries
+from orbyt_worker.db.notify import CONNECTS, JOBS, Listener
 from orbyt_worker.db.pool import Database, DatabaseUnavailable
 from orbyt_worker.db.queries import Queries
-from orbyt_worker.errors.codes import ErrorCode
-from orbyt_worker.errors.failure import Failure
-from orbyt_worker.health import Health, http_app
+from orbyt_worker.health import Health
 from orbyt_worker.logs import Redactor, configure
 from orbyt_worker.media.relay import MediaConfig, MediaRelay
 from orbyt_worker.platforms.http import ApiClient
-from orbyt_worker.platforms.registry import platforms
+from orbyt_worker.platforms.registry import connectors, platforms
 from orbyt_worker.publishing.execute import Executor
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import Lease
 from orbyt_worker.publishing.tokens import Tokens
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
+from orbyt_worker.worker.connects import Connects
 from orbyt_worker.worker.loop import Loop
 from orbyt_worker.worker.upkeep import Upkeep, cancel_and_wait
 
@@ -84,15 +88,6 @@ async def open_database(database: Database, runtime: Runtime, stopping: asyncio.
             return
 
 
-async def load_keyring(queries: Queries) -> Keyring:
-    """The master keys out of Vault, read once. Raises Failure(vault_key_missing) with what to do about it."""
-    keys = await queries.master_keys()
-    active = [key.key_id for key in keys if key.active]
-    if not active:
-        raise Failure(ErrorCode.VAULT_KEY_MISSING, "run `orbyt-worker keys init`")
-    return Keyring({key.key_id: key.key for key in keys}, active=active[0])
-
-
 class Worker:
     """One worker process: `run()` until `stop()`."""
 
@@ -109,6 +104,7 @@ class Worker:
             settings.instagram_app_secret,
             settings.mux_token_secret,
             settings.mux_signing_private_key,
+            settings.mux_webhook_secret,
         ):
             if secret is not None:
                 self.redactor.register(secret.get_secret_value(), keep=True)
@@ -134,7 +130,7 @@ class Worker:
         )
         async with contextlib.AsyncExitStack() as stack:
             # First of all: alive, though not ready, while the database is away.
-            await stack.enter_async_context(self._http_server())
+            await stack.enter_async_context(self._http_server(DoorQueries(database, runtime)))
             stack.push_async_callback(database.close)
             await open_database(database, runtime, self._stopping)
             if self._stopping.is_set():
@@ -147,13 +143,14 @@ class Worker:
             await media.start()
             stack.push_async_callback(media.close)
             stack.push_async_callback(client.aclose)
-            keyring = await load_keyring(queries)
+            keys = MasterKeys(queries, runtime)
+            await keys.load()
             lease = Lease(runtime, settings.lease_seconds)
-            known = platforms(settings)
+            known, known_connectors = platforms(settings), connectors(settings)
             worker_id = runtime.new_id()
             tokens = Tokens(
                 queries=queries,
-                keyring=keyring,
+                keys=keys,
                 platforms=known,
                 http=client,
                 settings=settings,
@@ -167,8 +164,10 @@ class Worker:
                 host=socket.gethostname(),
                 version=version(),
                 queries=queries,
+                keys=keys,
                 lease=lease,
                 execute=lambda claim: executor.execute(claim),
+                goodbye=lambda: connects.stop(),
                 settings=settings,
                 runtime=runtime,
                 health=self.health,
@@ -179,10 +178,40 @@ class Worker:
                 http=client,
                 media=media,
                 tokens=tokens,
-                keyring=keyring,
+                keys=keys,
                 redactor=self.redactor,
                 lease=lease,
                 renew_lease=loop.heartbeat,
+                settings=settings,
+                runtime=runtime,
+                health=self.health,
+            )
+            connect_queries = ConnectQueries(database, runtime)
+            session = Session(
+                queries=connect_queries,
+                connectors=known_connectors,
+                http=client,
+                keys=keys,
+                tokens=tokens,
+                redactor=self.redactor,
+                settings=settings,
+                runtime=runtime,
+                health=self.health,
+            )
+            connects = Connects(
+                worker_id=worker_id,
+                queries=connect_queries,
+                set_up=lambda: set_up(connect_queries, keys, known_connectors, settings, runtime),
+                run_session=session.run,
+                settings=settings,
+                runtime=runtime,
+            )
+            care = Care(
+                worker_id=worker_id,
+                queries=connect_queries,
+                connectors=known_connectors,
+                tokens=tokens,
+                http=client,
                 settings=settings,
                 runtime=runtime,
                 health=self.health,
@@ -199,13 +228,20 @@ class Worker:
                 interval_seconds=settings.upkeep_seconds,
                 wake=loop.wake,
                 remove_hosted=media.remove_hosted,
+                expire_connects=connect_queries.expire_connects,
+                check_accounts=care.check_round,
+                revoke_accounts=care.revoke_round,
             )
             helpers = {
                 asyncio.create_task(loop.keep_lease(), name="heartbeat"),
                 asyncio.create_task(upkeep.run(), name="upkeep"),
             }
+            wakes = {JOBS: loop.wake}
+            if settings.connect_slots > 0:
+                helpers.add(asyncio.create_task(connects.run(), name="connects"))
+                wakes[CONNECTS] = connects.wake
             if database.mode.can_listen:
-                listener = Listener(settings.database_url.get_secret_value(), runtime, loop.wake)
+                listener = Listener(settings.database_url.get_secret_value(), runtime, wakes)
                 helpers.add(asyncio.create_task(listener.run(), name="listener"))
             log.info(
                 "worker.ready",
@@ -228,35 +264,58 @@ class Worker:
                 await cancel_and_wait(helpers)
 
     @contextlib.asynccontextmanager
-    async def _http_server(self) -> AsyncIterator[None]:
-        """/healthz, /readyz and /metrics, on loopback unless set otherwise."""
+    async def _http_server(self, queries: DoorQueries) -> AsyncIterator[None]:
+        """Probes, metrics, callbacks and the webhook, on loopback unless set otherwise."""
         if self.settings.http_port == 0:
             yield
             return
-        server = _Server(
-            uvicorn.Config(
-                http_app(self.health),
-                host=self.settings.http_host,
-                port=self.settings.http_port,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-            )
-        )
-        task = asyncio.create_task(server.serve(), name="http")
-        try:
+        # Here, because it takes a second to load: not everything that imports this module serves.
+        from orbyt_worker.web.app import http_app
+        from orbyt_worker.web.parts import Parts
+        from orbyt_worker.web.server import serving
+
+        parts = Parts(health=self.health, settings=self.settings, queries=queries, runtime=self.runtime)
+        async with serving(http_app(parts), self.settings):
             yield
-        finally:
-            server.should_exit = True
-            await asyncio.wait({task})
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the worker decides what SIGTERM means."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # uvicorn's own annotation is a private generator type
-        yield
+@contextlib.asynccontextmanager
+async def account_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """What `orbyt-worker accounts` needs of a worker: its settings, its role, its way to the platforms; no queue. Raises
+    Failure(vault_key_missing), or what psycopg raises when the database is away."""
+    runtime, redactor = make_runtime(settings), Redactor()
+    configure(level="error", fmt="console", redactor=redactor)
+    health = Health(runtime)
+    database = Database(settings.database_url.get_secret_value(), size_max=2)
+    client = ApiClient(runtime, sandbox=settings.sandbox)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        stack.push_async_callback(client.aclose)
+        await database.open()
+        queries, connect_queries = Queries(database, runtime), ConnectQueries(database, runtime)
+        keys = MasterKeys(queries, runtime)
+        await keys.load()
+        tokens = Tokens(
+            queries=queries,
+            keys=keys,
+            platforms=platforms(settings),
+            http=client,
+            settings=settings,
+            runtime=runtime,
+            redactor=redactor,
+            health=health,
+        )
+        care = Care(
+            worker_id=runtime.new_id(),
+            queries=connect_queries,
+            connectors=connectors(settings),
+            tokens=tokens,
+            http=client,
+            settings=settings,
+            runtime=runtime,
+            health=health,
+        )
+        yield Desk(queries=connect_queries, care=care, tokens=tokens)
 
 
 async def run_worker(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """`orbyt-worker demo`: from an empty machine to published posts on three platforms, watching the rows as the app would.
 
-Real PostgreSQL, real HTTP, a real MP4 of about a hundred megabytes, one real worker process; the platforms are the sandbox's.
+The accounts are connected as in life: the app's call, the platform's page, the callback, the exchange. Real PostgreSQL, real HTTP, a real MP4 of about a hundred megabytes, one real worker process; the platforms are the sandbox's.
 On a terminal it is a live table; elsewhere one line per change, so that a log tells the same story.
 """
 
@@ -73,17 +73,24 @@ def _demo(console: Console, directory: Path, fast: bool, megabytes: int) -> int:
 
     say("starting PostgreSQL, the migrations and the simulated platforms …")
     with LocalStack(directory) as stack:
-        cast = _connect(stack)
-        say("connected (sandbox): three Pages, an Instagram account, two YouTube channels; making a real upright MP4 …")
+        say("making a real upright MP4 …")
         asset = stack.sandbox.state.mux.create_asset(
             size_bytes=megabytes * 1024 * 1024, width=540, height=960, seconds=_seconds_for(megabytes)
         )
         say(f"a video of {megabytes} MiB is on (sandbox) Mux")
-        say("Google's grant of one channel is revoked, one Page's token dies, another Page is about to be throttled")
-        _make_trouble(stack, cast)
         with stack.start_worker(
             poll_seconds=1, upkeep_seconds=2, youtube_finish_lead_seconds=900, log_level="info"
         ) as worker:
+            try:
+                cast = _connect(stack)
+            except (RuntimeError, TimeoutError) as error:
+                console.print(f"[red]✗[/] {error}; the worker's log:\n{worker.log_text()[-8000:]}", highlight=False)
+                return 1
+            say("connected by OAuth (sandbox): three Pages in one login, an Instagram account, two YouTube channels")
+            _make_trouble(stack, cast)
+            say(
+                "Google's grant of one channel is revoked, one Page's token dies, another Page is about to be throttled"
+            )
             rows = _insert(stack, cast, f"https://stream.mux.com/{asset.playback_id}.m3u8", 15 if fast else 60)
             say(f"{len(rows)} posts inserted, as the app would; the worker takes over\n")
             _watch(console, stack, rows, worker_alive=lambda: worker.process.poll() is None)
@@ -124,24 +131,44 @@ class Cast:
 
 
 def _connect(stack: LocalStack) -> Cast:
-    given = (stack.sandbox, stack.database.create_user("ada@example.com"), stack.key)
-    database = stack.database
+    """The people exist at the platforms; each presses the button and agrees."""
+    user_id = stack.database.create_user("ada@example.com")
+    meta, google = stack.sandbox.state.meta, stack.sandbox.state.google
+    ada = meta.create_user("Ada").user_id
+    names = ("Ada's page", "Ada's second page", "Ada's busy page")
+    page, other_page, throttled_page = (meta.create_page(name=name, user_id=ada).page_id for name in names)
+    meta.create_instagram(page_id=page)
+    pages = {each.platform_account_id: each for each in stack.connect(user_id, "facebook", person=ada)}
+    (instagram,) = stack.connect(user_id, "instagram", login="facebook", person=ada)
+    (channel,), (lost_channel,) = (
+        stack.connect(user_id, "youtube", person=google.create_account(channel_title=title).sub)
+        for title in ("Ada's channel", "Ada's second channel")
+    )
     return Cast(
-        page=database.connect_facebook(*given, name="Ada's page"),
-        other_page=database.connect_facebook(*given, name="Ada's second page"),
-        throttled_page=database.connect_facebook(*given, name="Ada's busy page"),
-        instagram=database.connect_instagram(*given),
-        channel=database.connect_youtube(*given, title="Ada's channel"),
-        lost_channel=database.connect_youtube(*given, title="Ada's second channel"),
+        page=pages[page],
+        other_page=pages[other_page],
+        throttled_page=pages[throttled_page],
+        instagram=instagram,
+        channel=channel,
+        lost_channel=lost_channel,
     )
 
 
 def _make_trouble(stack: LocalStack, cast: Cast) -> None:
     state = stack.sandbox.state
-    state.google.kill_grant(refresh_token=cast.lost_channel.tokens["refresh_token"])
-    state.meta.kill_token(cast.other_page.tokens["access_token"], "role_lost")
+    state.google.kill_grant(sub=_person(stack, cast.lost_channel))
+    for token in state.meta.list_tokens(page_id=cast.other_page.platform_account_id):
+        state.meta.kill_token(token.value, "role_lost")
     path = f"/{cast.throttled_page.platform_account_id}/feed"
     state.faults.add("facebook.feed", "throttle", code=80001, minutes=1, path_contains=path)
+
+
+def _person(stack: LocalStack, account: ConnectedAccount) -> str:
+    """Who has this account, as the platform's page asks it."""
+    who, state = account.platform_account_id, stack.sandbox.state
+    if account.platform == "youtube":
+        return next(each.sub for each in state.google.accounts() if who in each.channel_ids)
+    return next(iter(state.meta.pages[who].roles))
 
 
 def _insert(stack: LocalStack, cast: Cast, video: str, seconds: int) -> list[Row]:
@@ -232,23 +259,16 @@ def _read(stack: LocalStack, rows: list[Row]) -> None:
 
 def _reconnect(console: Console, stack: LocalStack, rows: list[Row]) -> None:
     """The user reconnects what was lost: the held job goes on by itself."""
-    state = stack.sandbox.state
     for row in rows:
         if row.status != "held" or row.released:
             continue
         row.released = True
-        who = row.account.platform_account_id
-        if row.account.platform == "youtube":
-            sub = next(each.sub for each in state.google.accounts() if who in each.channel_ids)
-            tokens = {"refresh_token": state.google.issue_refresh_token(sub, channel_id=who)}
-        else:
-            page = state.meta.pages[who]
-            user_id = state.meta.tokens[row.account.tokens["user_token"]].user_id
-            tokens = {"access_token": state.meta.issue_page_token(page.page_id, user_id)}
-        stack.database.store_tokens(row.account.account_id, stack.key, tokens)
+        account = row.account
+        stack.connect(account.user_id, account.platform, person=_person(stack, account), account_id=account.account_id)
         console.print(
             f"   [yellow]{row.name}[/]: held with {row.result}; the user reconnects, and the job goes on by itself",
             highlight=False,
+            soft_wrap=True,
         )
 
 

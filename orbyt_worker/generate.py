@@ -192,6 +192,7 @@ def _typescript(catalog: Catalog) -> str:
                 ("needsReauth", each.needs_reauth),
                 ("holds", each.holds),
                 ("outcome", each.outcome.value),
+                ("severity", typescript_severity(each)),
             )
         )
         + "  },"
@@ -209,6 +210,9 @@ def _typescript(catalog: Catalog) -> str:
 {union("OrbytWhoActs", "Who can do something about it.", [str(each) for each in WhoActs])}
 {union("OrbytAction", "What to offer next to the error.", [str(each) for each in UserAction])}
 {union("OrbytOutcome", "What is true of the post when its job ends with the code.", [str(each) for each in Outcome])}
+/** How to show it. info: it goes on by itself, or is a remark; warning: it waits for somebody; error: it has ended. */
+export type OrbytSeverity = "info" | "warning" | "error";
+
 export interface OrbytErrorInfo {{
   readonly area: OrbytErrorArea;
   /** A few words for a heading. */
@@ -226,6 +230,7 @@ export interface OrbytErrorInfo {{
   /** The job is held for somebody instead of failed. */
   readonly holds: boolean;
   readonly outcome: OrbytOutcome;
+  readonly severity: OrbytSeverity;
 }}
 
 /** The catalog. A database newer than this file may send a code that is not in it: treat `undefined` as an unknown error. */
@@ -238,6 +243,13 @@ export const orbytErrorOfSqlState: Readonly<Record<string, OrbytErrorCode>> = {{
 {states}
 }};
 """
+
+
+def typescript_severity(each: Entry) -> str:
+    """Of the code as it appears on a row: what goes on by itself alarms nobody."""
+    if each.outcome == "published" or (each.retryable and not each.holds):
+        return "info"
+    return "warning" if each.holds or each.needs_reauth else "error"
 
 
 _AREAS = {
@@ -461,6 +473,18 @@ def _prose(text: str) -> str:
     return "`".join(parts)
 
 
+# HTTP ------------------------------------------------------------------------------------------------------------------
+
+
+def openapi_document(root: Path) -> Files:
+    """The worker's HTTP endpoint, from its routes. It is served nowhere: this file is where it is read."""
+    from orbyt_worker.web.app import openapi
+
+    document = openapi()
+    document["info"]["x-generated"] = NOTICE.format(source="orbyt_worker/web")
+    return {Path("docs/reference/openapi.json"): json.dumps(document, indent=2, ensure_ascii=False) + "\n"}
+
+
 # Platforms -------------------------------------------------------------------------------------------------------------
 
 
@@ -476,6 +500,29 @@ def platform_rows(root: Path) -> Files:
     notice = NOTICE.format(source="the platforms' rules")
     sql = f"-- {notice}\n\n" + platforms_sql([each.rules for each in known.values()])
     return {MIGRATIONS / "20261123000950_platforms.sql": sql}
+
+
+def platforms_page(root: Path) -> Files:
+    """What every platform takes, side by side."""
+    from pydantic import SecretStr
+
+    from orbyt_worker.platforms.registry import connectors, platforms
+    from orbyt_worker.platforms_page import page
+    from orbyt_worker.settings import Settings
+
+    # The defaults, and credentials of every login so that each is offered.
+    client, secret = "not used", SecretStr("not used")
+    config = Settings.model_construct(
+        database_url=secret,
+        google_client_id=client,
+        google_client_secret=secret,
+        meta_app_id=client,
+        meta_app_secret=secret,
+        instagram_app_id=client,
+        instagram_app_secret=secret,
+    )
+    notice = f"<!-- {NOTICE.format(source='the platforms themselves')} -->"
+    return {Path("docs/reference/platforms.md"): f"{notice}\n\n{page(platforms(config), connectors(config), config)}"}
 
 
 def platforms_sql(rules: Sequence[Rules]) -> str:
@@ -507,7 +554,7 @@ def _array(values: Sequence[str]) -> str:
 # Writing ---------------------------------------------------------------------------------------------------------------
 
 # The first one must stay first (see the module docstring).
-PRODUCERS: tuple[Producer, ...] = (codes, error_files, settings_page, platform_rows)
+PRODUCERS: tuple[Producer, ...] = (codes, error_files, settings_page, openapi_document, platform_rows, platforms_page)
 
 
 def generated(root: Path, producers: Sequence[Producer] = PRODUCERS) -> dict[Path, str]:

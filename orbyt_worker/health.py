@@ -1,4 +1,4 @@
-"""Liveness, readiness and counters of one worker, and the small HTTP application that shows them. Given to the parts by app.py.
+"""Liveness, readiness and counters of one worker. Given to the parts by app.py; shown by web/probes.py.
 
 Ready means: could have claimed a job within the last minute. A process that is up but has lost its database is not ready.
 No label carries anything secret or unbounded: unusual values become "other".
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -21,10 +20,6 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from orbyt_worker.runtime import Runtime
 
@@ -97,11 +92,35 @@ class Health:
             ["platform", "outcome"],
             registry=registry,
         )
+        self._connects = Counter(
+            "orbyt_connects_total",
+            "Logins that came back, by outcome (offered, or the error code).",
+            ["platform", "outcome"],
+            registry=registry,
+        )
+        self._account_checks = Counter(
+            "orbyt_account_checks_total",
+            "Connections looked at, by outcome (ok, or the error code).",
+            ["platform", "outcome"],
+            registry=registry,
+        )
+        self._revocations = Counter(
+            "orbyt_revocations_total",
+            "Grants ended after a disconnect, by outcome (revoked, kept_for_others, or the error code).",
+            ["platform", "outcome"],
+            registry=registry,
+        )
         self._throttles = Gauge(
             "orbyt_throttles", "Pauses in force in the whole fleet.", ["scope", "code"], registry=registry
         )
         self._quota_left = Gauge(
             "orbyt_quota_left", "Units left until the reset, in the whole fleet.", ["bucket", "key"], registry=registry
+        )
+        self._operator_issues = Gauge(
+            "orbyt_operator_issues",
+            "How often something was seen that only the operator can put right, until it is cleared.",
+            ["code"],
+            registry=registry,
         )
         self._in_flight = Gauge("orbyt_jobs_in_flight", "Jobs this worker works on.", ["phase"], registry=registry)
         self._http_calls = Counter(
@@ -176,6 +195,15 @@ class Health:
     def token_refreshed(self, platform: str, outcome: str) -> None:
         self._token_refreshes.labels(self._label("platform", platform), self._label("outcome", outcome)).inc()
 
+    def connect_ended(self, platform: str, outcome: str) -> None:
+        self._connects.labels(self._label("platform", platform), self._label("outcome", outcome)).inc()
+
+    def account_checked(self, platform: str, outcome: str) -> None:
+        self._account_checks.labels(self._label("platform", platform), self._label("outcome", outcome)).inc()
+
+    def account_revoked(self, platform: str, outcome: str) -> None:
+        self._revocations.labels(self._label("platform", platform), self._label("outcome", outcome)).inc()
+
     def http_called(self, name: str, outcome: str) -> None:
         """`name` as given to the HTTP client ("youtube.videos.insert"), never an address."""
         self._http_calls.labels(self._label("name", name), self._label("outcome", outcome)).inc()
@@ -189,7 +217,8 @@ class Health:
     def queue_facts(self, facts: Mapping[str, Any]) -> None:
         """Numbers about the whole fleet, as `queue_facts()` in the database returns them; what is missing is left out.
 
-        `{"oldest_due_age_seconds": 1.5, "throttles": [{"scope", "code"}], "quota": [{"bucket", "key", "left"}]}`
+        `{"oldest_due_age_seconds": 1.5, "throttles": [{"scope", "code"}], "quota": [{"bucket", "key", "left"}],
+        "issues": [{"code", "count"}]}`
         """
         age = facts.get("oldest_due_age_seconds")
         if isinstance(age, int | float):
@@ -204,6 +233,12 @@ class Health:
                 self._quota_left.labels(
                     self._label("bucket", each.get("bucket")), self._label("key", each.get("key"))
                 ).set(left)
+
+        self._operator_issues.clear()
+        for each in _rows(facts.get("issues")):
+            count = each.get("count")
+            if isinstance(count, int | float):
+                self._operator_issues.labels(self._label("code", each.get("code"))).set(count)
 
     def _label(self, name: str, value: object, *, empty: bool = False) -> str:
         text = str(value) if isinstance(value, str) else ""
@@ -225,23 +260,3 @@ class Health:
 
 def _rows(value: object) -> Iterable[Mapping[str, Any]]:
     return [each for each in value[:FACTS_MAX] if isinstance(each, Mapping)] if isinstance(value, list) else []
-
-
-def http_app(health: Health) -> Starlette:
-    """/healthz, /readyz (503 with the reason when not ready), /metrics. Reads no request body and needs no lifespan."""
-    uncached = {"cache-control": "no-store"}
-
-    async def healthz(request: Request) -> Response:
-        alive = health.live()
-        return JSONResponse({"live": alive}, status_code=200 if alive else 503, headers=uncached)
-
-    async def readyz(request: Request) -> Response:
-        state = health.ready()
-        age = None if state.claim_age_seconds is None else round(state.claim_age_seconds, 1)
-        body = {"ready": state.ready, "reason": state.reason, "claim_age_seconds": age}
-        return JSONResponse(body, status_code=200 if state.ready else 503, headers=uncached)
-
-    async def metrics(request: Request) -> Response:
-        return Response(health.metrics(), media_type=CONTENT_TYPE_LATEST, headers=uncached)
-
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

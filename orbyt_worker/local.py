@@ -9,16 +9,20 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import quote, urljoin, urlsplit
 from uuid import UUID
 
+import httpx
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
@@ -30,6 +34,13 @@ from orbyt_worker.sandbox.server import SandboxServer
 
 KEY_ID = "local"
 WORKER_STOP_SECONDS_MAX = 30.0
+# The link an app would register with the system; a login ends there.
+RETURN_TO = "studiox://connected"
+CALLBACK_PATH = "/connect/callback"
+REDIRECTS_MAX = 10
+BROWSER_SECONDS_MAX = 30.0
+CONNECT_SECONDS_MAX = 60.0
+CONNECT_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,55 @@ class ConnectedAccount:
     platform: str
     platform_account_id: str
     tokens: Mapping[str, str] = field(repr=False, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BegunConnect:
+    """What the app holds after `begin_connect`."""
+
+    session_id: UUID
+    authorize_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthConnection:
+    """How a login ended: the session as the app reads it, the link it came back by, and the accounts that were connected."""
+
+    session: Mapping[str, Any]
+    link: str
+    accounts: Sequence[ConnectedAccount]
+
+
+def browse(url: str) -> str:
+    """What the system browser does after the button: goes where it is sent, until a link leaves the web for the app. Returns it.
+
+    Raises RuntimeError when a page stays instead: the person would have to click, or to read what is wrong.
+    """
+    with httpx.Client(trust_env=False, timeout=BROWSER_SECONDS_MAX, follow_redirects=False) as browser:
+        for _ in range(REDIRECTS_MAX):
+            answer = browser.get(url)
+            if "location" not in answer.headers:
+                raise RuntimeError(f"the browser stays at {urlsplit(url).path}: HTTP {answer.status_code}")
+            url = urljoin(url, answer.headers["location"])
+            if urlsplit(url).scheme not in {"http", "https"}:
+                return url
+    raise RuntimeError(f"more than {REDIRECTS_MAX} redirects")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def look_until(holds: Callable[[], bool]) -> None:
+    """Until something is as it should be; raises TimeoutError."""
+    ends_at = time.monotonic() + CONNECT_SECONDS_MAX
+    while not holds():
+        if time.monotonic() >= ends_at:
+            raise TimeoutError(f"the login has not ended after {CONNECT_SECONDS_MAX:.0f} s")
+        time.sleep(CONNECT_LOOK_SECONDS)
 
 
 class WorkerProcess:
@@ -217,6 +277,75 @@ class LocalDatabase:
             user_id, key, ("instagram", handle.instagram_id, handle.username, handle.username, scopes, login), tokens
         )
 
+    # Connecting as the app does it: nothing of what follows knows a key or a token.
+
+    def begin_connect(
+        self,
+        user_id: UUID,
+        platform: str,
+        *,
+        login: str | None = None,
+        account_id: UUID | None = None,
+        return_to: str = RETURN_TO,
+    ) -> BegunConnect:
+        """The button was pressed. `account_id`: to connect this account again."""
+        begun = self.as_user(
+            user_id,
+            "select orbyt.begin_connect(platform => %s, return_to => %s, login => %s, account_id => %s) as begun",
+            [platform, return_to, login, account_id],
+        )[0]["begun"]
+        return BegunConnect(UUID(begun["session_id"]), begun["authorize_url"])
+
+    def connect_session(self, user_id: UUID, session_id: UUID) -> DictRow:
+        """The session as the app reads it."""
+        return self.as_user(user_id, "select * from orbyt.connect_sessions where session_id = %s", [session_id])[0]
+
+    def finish_connect(self, user_id: UUID, session_id: UUID, platform_account_ids: Sequence[str]) -> list[DictRow]:
+        """The person has chosen. The rows of the accounts."""
+        return self.as_user(
+            user_id,
+            "select * from orbyt.finish_connect(session_id => %s, account_ids => %s)",
+            [session_id, list(platform_account_ids)],
+        )
+
+    def connect_by_oauth(
+        self,
+        user_id: UUID,
+        platform: str,
+        *,
+        login: str | None = None,
+        person: str | None = None,
+        account_id: UUID | None = None,
+        choose: Sequence[str] | None = None,
+        until: Callable[[Callable[[], bool]], None] = look_until,
+    ) -> OAuthConnection:
+        """From the button to the account, through the platform's page, the callback door and the exchange of a running worker.
+
+        `person`: who agrees at the sandbox's page (its `sandbox_account`); None: what was planned there with `next_consent`.
+        `choose`: accounts to connect if there is a choice; None: every usable one. `until`: how to wait for the worker.
+        """
+        begun = self.begin_connect(user_id, platform, login=login, account_id=account_id)
+        url = begun.authorize_url
+        if person is not None:
+            url += f"&sandbox_account={quote(person, safe='')}"
+        link = browse(url)
+        until(lambda: self.connect_session(user_id, begun.session_id)["status"] not in {"started", "exchanging"})
+        session = self.connect_session(user_id, begun.session_id)
+        if session["status"] == "choose":
+            usable = [each["platform_account_id"] for each in session["candidates"] if each["usable"]]
+            self.finish_connect(user_id, begun.session_id, usable if choose is None else choose)
+            session = self.connect_session(user_id, begun.session_id)
+        rows = self.as_user(
+            user_id,
+            "select * from orbyt.accounts where account_id = any (%s) order by platform_account_id",
+            [session["account_ids"]],
+        )
+        accounts = [
+            ConnectedAccount(row["account_id"], user_id, row["platform"], row["platform_account_id"], {})
+            for row in rows
+        ]
+        return OAuthConnection(session, link, accounts)
+
     def _connect(
         self,
         user_id: UUID,
@@ -261,12 +390,40 @@ class LocalDatabase:
         environment.update({f"ORBYT_{name.upper()}": str(value) for name, value in settings.items()})
         return environment
 
+    def door_settings(self, sandbox: SandboxServer, port: int, return_to: Sequence[str] = ()) -> dict[str, Any]:
+        """Further settings of a worker that serves the callback at this port; the simulated platforms are told of it.
+
+        A login may return to the app's link, to the sandbox's own page, and to any of `return_to`.
+        """
+        redirect_url = f"http://127.0.0.1:{port}{CALLBACK_PATH}"
+        sandbox.state.register_redirect(redirect_url)
+        links = ",".join([RETURN_TO, sandbox.state.return_link(), *return_to])
+        return {"http_port": port, "connect_redirect_url": redirect_url, "connect_return_to": links}
+
+    def connectable(self) -> bool:
+        """A worker has said what can be connected, and how."""
+        (row,) = self.fetch("select orbyt_private.connect_facts() as facts")
+        return bool(row["facts"]["return_to"])
+
 
 class LocalStack:
-    """Server, database, key and sandbox under one roof. A context manager."""
+    """Server, database, key and sandbox under one roof. A context manager. Ports: 0 takes a free one.
 
-    def __init__(self, directory: Path, *, data_dir: Path | None = None, sandbox_port: int = 0) -> None:
+    `return_to`: further links a login may return to.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        data_dir: Path | None = None,
+        sandbox_port: int = 0,
+        door_port: int = 0,
+        return_to: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
+        self.door_port = door_port or free_port()
+        self.return_to = return_to
         self.postgres = LocalPostgres(data_dir, durable=data_dir is not None)
         self.sandbox = SandboxServer(port=sandbox_port)
         self.database: LocalDatabase
@@ -292,8 +449,18 @@ class LocalStack:
             return connection.execute("select from pg_database where datname = 'orbyt'").fetchone() is not None
 
     def start_worker(self, **settings: Any) -> WorkerProcess:
-        environment = self.database.worker_environment(self.sandbox, self.directory / "spool", **settings)
+        """A worker that serves the callback door. Returns at once."""
+        door = self.database.door_settings(self.sandbox, self.door_port, self.return_to)
+        environment = self.database.worker_environment(self.sandbox, self.directory / "spool", **{**door, **settings})
         return WorkerProcess(environment, self.directory / "worker.log")
+
+    def connect(self, user_id: UUID, platform: str, **options: Any) -> Sequence[ConnectedAccount]:
+        """See `LocalDatabase.connect_by_oauth`; waits for the worker to have started. Raises RuntimeError when nothing was connected."""
+        look_until(self.database.connectable)
+        connection = self.database.connect_by_oauth(user_id, platform, **options)
+        if not connection.accounts:
+            raise RuntimeError(f"{platform} was not connected: {connection.session['error_code']}")
+        return connection.accounts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,6 +6,7 @@ that the sandbox, a proxy or another simulator can stand in for a real host.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -23,6 +24,13 @@ class Environment(StrEnum):
 # Meta itself speaks of two to five minutes (Instagram Platform, "Content Publishing", read 2026-11).
 META_SETTLING_SECONDS_MIN = 120.0
 
+# Names with spaces between them.
+_WORDS = r"^[\x21-\x7e]*( [\x21-\x7e]+)*$"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.\-]{0,40}")
+# What the database takes as well (set_connect_return_to), and without a query.
+_LINK = re.compile(r"(?:(?![\"#<>?\\^`{|}])[!-~]){1,2000}")
+# What a browser would run or read instead of going there.
+_NO_LINK_SCHEMES = frozenset({"javascript", "data", "vbscript", "file", "blob", "about", "ftp", "intent", "content"})
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -68,6 +76,12 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         description="Visible calls at the same time by this worker; kept apart so uploads never delay them.",
+    )
+    connect_slots: int = Field(
+        4,
+        ge=0,
+        le=64,
+        description="Logins finished at the same time by this worker; 0: it connects no accounts, others do.",
     )
     database_pool_size_max: int = Field(6, ge=2, le=64, description="Database connections besides the one for LISTEN.")
     spool_dir: Path = Field(
@@ -128,9 +142,36 @@ class Settings(BaseSettings):
     log_format: str = Field(
         "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
     )
-    http_host: str = Field("127.0.0.1", description="Address the health endpoint binds to.")
+    http_host: str = Field("127.0.0.1", description="Address the HTTP endpoint binds to.")
     http_port: int = Field(
-        8080, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics; 0 switches the endpoint off."
+        8080,
+        ge=0,
+        le=65_535,
+        description="Port of the HTTP endpoint (probes, metrics, callbacks, webhook); 0 switches it off.",
+    )
+    http_public_url: str | None = Field(
+        None,
+        description="Address under which the endpoint's public routes are reached from outside; Meta gets it for the page about a data deletion. Not set: the address Meta called.",
+    )
+    http_trusted_proxies: str = Field(
+        "127.0.0.1",
+        pattern=r"^[0-9A-Fa-f.:/]*(, *[0-9A-Fa-f.:/]+)*$",
+        description="Addresses or networks of proxies in front, separated by commas; only from these is X-Forwarded-For believed, by which the limits tell clients apart.",
+    )
+
+    # Connecting accounts
+    connect_redirect_url: str | None = Field(
+        None,
+        description="Public https URL of the callback door, exactly as registered with the platforms; nothing can be connected without it. All workers that have one need the same logins: the credentials of the last one to start decide which are offered.",
+    )
+    connect_return_to: str = Field(
+        "",
+        description="Links of the app that a login may return to, separated by commas; what the app asks for must be one of them, letter for letter.",
+    )
+
+    connect_proof: bool = Field(
+        False,
+        description="Add a proof to the link back to the app that finish_connect must be given, and connect nothing without it: nobody can have somebody else approve a login for them.",
     )
 
     # Google and YouTube
@@ -144,6 +185,11 @@ class Settings(BaseSettings):
     )
     youtube_units_per_day: int = Field(
         9_500, ge=0, description="General quota units per day of the Google project (10,000 by default)."
+    )
+    youtube_extra_scopes: str = Field(
+        "",
+        pattern=_WORDS,
+        description="Further scopes to ask for when a channel is connected (playlists and captions need youtube.force-ssl); not required.",
     )
     google_authorize_url: str = Field(
         "https://accounts.google.com/o/oauth2/v2/auth", description="Google's consent page."
@@ -169,6 +215,24 @@ class Settings(BaseSettings):
         "timed",
         pattern="^(timed|plain|off)$",
         description="How Graph calls are signed with the app secret: `timed` (valid for 5 minutes), `plain`, or `off`.",
+    )
+    meta_config_id: str | None = Field(
+        None,
+        pattern="^[0-9]{1,30}$",
+        description="Configuration of Facebook Login for Business; it fixes permissions and assets, so no scopes are asked for.",
+    )
+    facebook_extra_scopes: str = Field(
+        "business_management pages_manage_engagement",
+        pattern=_WORDS,
+        description="Further permissions to ask for when pages are connected (pages of business portfolios, first comments); not required.",
+    )
+    instagram_extra_scopes: str = Field(
+        "business_management instagram_manage_comments",
+        pattern=_WORDS,
+        description="The same for Instagram accounts connected through Facebook.",
+    )
+    instagram_login_extra_scopes: str = Field(
+        "instagram_business_manage_comments", pattern=_WORDS, description="The same for Instagram Login."
     )
     instagram_app_id: str | None = Field(
         None, description="Instagram app id, for Instagram Login (not the Meta app id)."
@@ -199,6 +263,9 @@ class Settings(BaseSettings):
         True,
         description="Ask Mux to make an MP4 file where there is none (Mux bills for it); off: the stream is copied into a file here instead.",
     )
+    mux_webhook_secret: SecretStr | None = Field(
+        None, description="Signing secret of the Mux webhook that calls this worker; not set: the route answers 404."
+    )
     mux_signing_key_id: str | None = Field(None, description="Id of the Mux signing key, for signed playback ids.")
     mux_signing_private_key: SecretStr | None = Field(
         None, description="Private key of the signing key, base64 of the PEM as Mux shows it."
@@ -218,6 +285,11 @@ class Settings(BaseSettings):
     def sandbox(self) -> bool:
         return self.environment is Environment.SANDBOX
 
+    @property
+    def connect_return_links(self) -> tuple[str, ...]:
+        """`connect_return_to` as a list, without repetitions."""
+        return tuple(dict.fromkeys(link for part in self.connect_return_to.split(",") if (link := part.strip())))
+
     @field_validator("youtube_url", "youtube_upload_url", mode="after")
     @classmethod
     def _host_only(cls, value: str) -> str:
@@ -236,6 +308,18 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"ORBYT_{name.upper()} must be https and not loopback unless ORBYT_ENVIRONMENT=sandbox"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _links_are_safe(self) -> Self:
+        for link in self.connect_return_links:
+            parts = urlsplit(link)
+            named = parts.hostname is not None or parts.path.strip("/") != ""
+            # A link with a query or a fragment could carry the session somewhere else, or shadow what is added to it.
+            if not _SCHEME.fullmatch(parts.scheme) or not named or not _LINK.fullmatch(link):
+                raise ValueError("ORBYT_CONNECT_RETURN_TO has an entry that is not a plain link (scheme://host/path)")
+            if parts.scheme in _NO_LINK_SCHEMES or (parts.scheme == "http" and not self.sandbox):
+                raise ValueError("ORBYT_CONNECT_RETURN_TO takes https links and links with the app's own scheme")
         return self
 
     @model_validator(mode="after")

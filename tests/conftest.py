@@ -5,4 +5,17 @@ Nothing is skipped silently: what a machine lacks is named, and with `CI` set it
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fix_alone", "tests.fix_clock", "tests.fix_node", "tests.fix_postgres"]
+from hypothesis import HealthCheck, settings
+
+# Time is no criterion: on a machine that does other things an example that takes a microsecond takes half a second now and then.
+settings.register_profile("orbyt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("orbyt")
+
+pytest_plugins = [
+    "tests.fix_alone",
+    "tests.fix_clock",
+    "tests.fix_node",
+    "tests.fix_postgres",
+    "tests.fix_deno",
+    "tests.fix_world",
+]

@@ -1,7 +1,7 @@
 """A world for acceptance tests: a database with everything in it, the simulated platforms, worker processes.
 
-Nothing waits by sleeping: a trigger that exists only in the tests' database notifies every change of a job, and `wait_for`
-listens.
+Nothing waits by sleeping: a trigger that exists only in the tests' database notifies every change of a job, a session or an
+account, and `wait_for` listens.
 """
 
 from __future__ import annotations
@@ -17,28 +17,38 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from orbyt_worker.local import ConnectedAccount, LocalDatabase, WorkerProcess
+from orbyt_worker.local import ConnectedAccount, LocalDatabase, OAuthConnection, WorkerProcess
+from orbyt_worker.local import free_port as free_port
 from orbyt_worker.sandbox.postgres import PostgresServer
 from orbyt_worker.sandbox.server import SandboxServer
+from tests.forked_worker import ForkedWorker
 
 TELL = """
 create function public.tell_tests() returns trigger language plpgsql as $$
 begin
-  perform pg_notify('tests', new.job_id::text);
+  perform pg_notify('tests', tg_table_name);
   return null;
 end $$;
 create trigger tell_tests after insert or update on orbyt.publish_jobs for each row execute function public.tell_tests();
+create trigger tell_tests after insert or update on orbyt.connect_sessions for each row execute function public.tell_tests();
+create trigger tell_tests after insert or update on orbyt.accounts for each row execute function public.tell_tests();
+create trigger tell_tests after delete on orbyt_private.account_secrets for each statement execute function public.tell_tests();
 """
-# Quick workers: a dead one is noticed in about a second and a half.
+# Quick workers. A visible call may take no longer than the lease, so that is long enough for a busy machine.
 QUICK = {
-    "lease_seconds": 1.5,
-    "heartbeat_seconds": 0.4,
+    "lease_seconds": 6,
+    "heartbeat_seconds": 1.5,
     "poll_seconds": 0.3,
     "upkeep_seconds": 1,
     "shutdown_seconds": 5,
+    # Logins are for the tests about them: a worker that finishes them makes a key first, which takes half a second of CPU.
+    "connect_slots": 0,
     # What Meta would be given minutes for.
     "meta_settling_seconds": 4,
 }
+
+# For workers that die by the dozen: the next one takes over after a second and a half.
+MORTAL = {"lease_seconds": 1.5, "heartbeat_seconds": 0.4}
 
 
 class World:
@@ -77,9 +87,33 @@ class World:
         """Of a quick worker; further settings by name."""
         return self.database.worker_environment(self.sandbox, self.directory / "spool", **{**QUICK, **settings})
 
-    def worker(self, *, name: str = "worker", **settings: Any) -> WorkerProcess:
-        """A quick worker process; further settings by name."""
+    def worker(self, *, name: str = "worker", **settings: Any) -> ForkedWorker:
+        """A quick worker in a process of its own; further settings by name."""
+        return ForkedWorker(self.environment(**settings), self.directory / f"{name}.log")
+
+    def program(self, *, name: str = "worker", **settings: Any) -> WorkerProcess:
+        """The same started as the program it is, for tests of that: it takes seconds of CPU to import everything."""
         return WorkerProcess(self.environment(**settings), self.directory / f"{name}.log")
+
+    def connecting_worker(self, *, name: str = "worker", port: int | None = None, **settings: Any) -> ForkedWorker:
+        """A quick worker that serves the callback door as well and finishes logins."""
+        door = self.database.door_settings(self.sandbox, port or free_port())
+        given = {**QUICK, "connect_slots": 4, **door, **settings}
+        environment = self.database.worker_environment(self.sandbox, self.directory / "spool", **given)
+        return ForkedWorker(environment, self.directory / f"{name}.log")
+
+    def connect_by_oauth(self, platform: str, **options: Any) -> OAuthConnection:
+        """As this test's user: see `LocalDatabase.connect_by_oauth`."""
+        self.wait_until(self.connectable, timeout_seconds=60)
+        return self.database.connect_by_oauth(self.user_id, platform, until=self.wait_until, **options)
+
+    def registered(self) -> bool:
+        """A worker is there: what begins now does not wait for a program to start."""
+        return self.database.fetch("select worker_id from orbyt_private.workers where lease_until > now()") != []
+
+    def connectable(self) -> bool:
+        """A worker has said what can be connected, and how."""
+        return self.database.connectable()
 
     def job(self, job_id: UUID) -> dict[str, Any]:
         return self.database.fetch("select * from orbyt.publish_jobs where job_id = %s", [job_id])[0]
@@ -106,12 +140,16 @@ class World:
                         key: row[key]
                         for key in ("status", "stage", "progress", "attempt", "error_code", "error_message", "run_at")
                     }
-                    logs = "\n".join(
-                        f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.directory.glob("*.log"))
+                    pytest.fail(
+                        f"job is not {statuses or 'as expected'} after {timeout_seconds} s: {shown}\n{self._logs()}"
                     )
-                    pytest.fail(f"job is not {statuses or 'as expected'} after {timeout_seconds} s: {shown}\n{logs}")
                 for _ in connection.notifies(timeout=left, stop_after=1):
                     pass
+
+    def _logs(self) -> str:
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.directory.glob("*.log"))
+        )
 
     def wait_until(self, holds: Callable[[], bool], timeout_seconds: float = 20) -> None:
         """Until something outside the database is as expected: asked whenever the database says that a row changed, and at
@@ -121,9 +159,17 @@ class World:
             connection.execute("listen tests")
             while not holds():
                 left = deadline - time.monotonic()
-                assert left > 0, f"not as expected after {timeout_seconds} s"
+                if left <= 0:
+                    pytest.fail(f"not as expected after {timeout_seconds} s\n{self._logs()}")
                 for _ in connection.notifies(timeout=min(left, QUICK["upkeep_seconds"]), stop_after=1):
                     pass
+
+    def wait_for_change(self) -> None:
+        """Until the database says that a row changed, at most for one round of upkeep."""
+        with psycopg.connect(self.database.url(), autocommit=True) as connection:
+            connection.execute("listen tests")
+            for _ in connection.notifies(timeout=QUICK["upkeep_seconds"], stop_after=1):
+                pass
 
     def videos(self, account: ConnectedAccount) -> list[Any]:
         return self.sandbox.state.youtube.list_videos(channel_id=account.platform_account_id)

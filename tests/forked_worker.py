@@ -25,7 +25,9 @@ def _forkserver() -> ForkServerContext:
     global _context
     if _context is None:
         _context = multiprocessing.get_context("forkserver")
-        _context.set_forkserver_preload(["orbyt_worker.app", "orbyt_worker.platforms.registry", "tests.forked_worker"])
+        _context.set_forkserver_preload(
+            ["orbyt_worker.app", "orbyt_worker.web.app", "orbyt_worker.web.server", "tests.forked_worker"]
+        )
     return _context
 
 
@@ -44,7 +46,7 @@ def _run(environment: Mapping[str, str], log_path: str) -> None:
 
 
 class ForkedWorker:
-    """The part of `WorkerProcess` that the kill tests use. A context manager: killed at the end if it still runs."""
+    """The part of `WorkerProcess` that these tests use. A context manager: killed at the end if it still runs."""
 
     def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
         self.log_path = log_path

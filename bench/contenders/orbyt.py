@@ -18,11 +18,12 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from bench.contenders.talk import CONCURRENCY, Handled
-from orbyt_worker.db.notify import Listener
+from orbyt_worker.db.notify import JOBS, Listener
 from orbyt_worker.db.pool import Database
 from orbyt_worker.db.queries import Claim, Queries
 from orbyt_worker.health import Health
 from orbyt_worker.logs import Redactor, configure
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import Lease
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Environment, Settings
@@ -99,18 +100,27 @@ class Orbyt:
         self._database = Database(url, size_max=settings.database_pool_size_max)
         await self._database.open()
         queries = Queries(self._database, runtime)
+        async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
+            await connection.execute("select orbyt_private.create_master_key('bench')")
+        keys = MasterKeys(queries, runtime)
+        await keys.load()
 
         async def execute(claim: Claim) -> None:
             self.handled.note()
             await queries.succeed_job(claim.job, published_at=datetime.now(UTC))
+
+        async def nothing_else() -> None:
+            """Only jobs here."""
 
         self._loop = Loop(
             worker_id=uuid.uuid4(),
             host="bench",
             version="0",
             queries=queries,
+            keys=keys,
             lease=Lease(runtime, settings.lease_seconds),
             execute=execute,
+            goodbye=nothing_else,
             settings=settings,
             runtime=runtime,
             health=Health(runtime),
@@ -118,7 +128,7 @@ class Orbyt:
         await self._loop.register()
         self._tasks = {
             asyncio.create_task(self._loop.keep_lease()),
-            asyncio.create_task(Listener(url, runtime, self._loop.wake).run()),
+            asyncio.create_task(Listener(url, runtime, {JOBS: self._loop.wake}).run()),
         }
         self._main = asyncio.create_task(self._loop.run())
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import psycopg
 import structlog
+from psycopg import sql
 
 from orbyt_worker.db.pool import DatabaseUnavailable, connection_arguments
 from orbyt_worker.runtime import Runtime
 
-CHANNEL = "orbyt_jobs"
+JOBS = "orbyt_jobs"
+CONNECTS = "orbyt_connect"
 RECONNECT_SECONDS_MIN = 0.5
 RECONNECT_SECONDS_MAX = 30.0
 # Longest silence on the LISTEN connection before a `select 1` proves that it is still alive.
@@ -21,12 +23,14 @@ log = structlog.get_logger(__name__)
 
 
 class Listener:
-    """Calls `wake()` for every notification, and once after each (re)connect, since nothing is kept for absent listeners."""
+    """One connection for all channels. Calls a channel's function for every notification, and all of them once after each
+    (re)connect, since nothing is kept for absent listeners."""
 
-    def __init__(self, url: str, runtime: Runtime, wake: Callable[[], None]) -> None:
+    def __init__(self, url: str, runtime: Runtime, wakes: Mapping[str, Callable[[], None]]) -> None:
+        """`wakes`: what to call, by channel."""
         self._url = url
         self._runtime = runtime
-        self._wake = wake
+        self._wakes = dict(wakes)
         self.listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -48,12 +52,14 @@ class Listener:
 
     async def _listen(self) -> None:
         async with await psycopg.AsyncConnection.connect(self._url, **connection_arguments(self._url)) as connection:
-            await connection.execute(f"listen {CHANNEL}")
+            for channel in self._wakes:
+                await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
             # Listening first, then looking: what was committed in between is not missed.
             self.listening.set()
-            self._wake()
+            for wake in self._wakes.values():
+                wake()
             log.info("listener.ready")
             while True:
-                async for _ in connection.notifies(timeout=QUIET_SECONDS_MAX, stop_after=1):
-                    self._wake()
+                async for notice in connection.notifies(timeout=QUIET_SECONDS_MAX, stop_after=1):
+                    self._wakes[notice.channel]()
                 await connection.execute("select 1")

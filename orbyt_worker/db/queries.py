@@ -84,6 +84,14 @@ class MasterKey:
     active: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`owned`: the (job_id, attempt) pairs this worker still has. `active_key_id`: the master key to seal with."""
+
+    owned: frozenset[tuple[UUID, int]]
+    active_key_id: str | None
+
+
 def _media_item(raw: Mapping[str, Any]) -> MediaItem:
     return MediaItem(
         type=raw["type"],
@@ -137,11 +145,9 @@ def _claim(row: Mapping[str, Any]) -> Claim:
     return Claim(job=job, journal=journal, platform_post_id=row["platform_post_id"], permalink=row["permalink"])
 
 
-class Queries:
-    """What the worker can say. Each method is one statement, safe to repeat unless it says otherwise.
-
-    `runtime.checkpoint` surrounds every one of them, so that the kill tests reach the moment before and after.
-    """
+class Statements:
+    """Runs what `queries.sql` names. `runtime.checkpoint` surrounds every one of them, so that the kill tests reach the moment
+    before and after."""
 
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self._database = database
@@ -157,6 +163,10 @@ class Queries:
     async def _value(self, statement: str, /, **parameters: Any) -> Any:
         rows = await self._rows(statement, **parameters)
         return next(iter(rows[0].values())) if rows else None
+
+
+class Queries(Statements):
+    """What the worker can say about jobs, limits and tokens. Each method is one statement, safe to repeat unless it says otherwise."""
 
     # Worker -----------------------------------------------------------------------------------------------------------
 
@@ -176,10 +186,14 @@ class Queries:
             ),
         )
 
-    async def heartbeat(self, worker_id: UUID, *, lease_seconds: float) -> frozenset[tuple[UUID, int]]:
-        """The (job_id, attempt) pairs this worker still owns."""
+    async def heartbeat(self, worker_id: UUID, *, lease_seconds: float) -> Heartbeat:
         rows = await self._rows("heartbeat", worker_id=worker_id, lease_seconds=lease_seconds)
-        return frozenset((row["job_id"], row["attempt"]) for row in rows)
+        owned = frozenset((row["job_id"], row["attempt"]) for row in rows if row["job_id"] is not None)
+        return Heartbeat(owned, rows[0]["active_key_id"])
+
+    async def use_key(self, worker_id: UUID, key_id: str) -> None:
+        """Say which master key this worker seals with from now on; an old one is deleted only when nobody does any more."""
+        await self._rows("use_key", worker_id=worker_id, key_id=key_id)
 
     async def claim_jobs(self, worker_id: UUID, *, background: int, publish: int, lease_seconds: float) -> list[Claim]:
         rows = await self._rows(
@@ -483,7 +497,7 @@ class Queries:
                 account_id=account_id,
                 version=version,
                 lease_id=lease_id,
-                secrets=_secrets_json(secrets),
+                secrets=Jsonb(secrets_json(secrets)),
                 scopes=list(scopes) if scopes is not None else None,
             ),
         )
@@ -512,60 +526,15 @@ class Queries:
         rows = await self._rows("accounts_to_refresh", logins=list(logins), limit=limit)
         return [(row["account_id"], row["platform"]) for row in rows]
 
-    async def connect_account(
-        self,
-        *,
-        user_id: UUID,
-        platform: str,
-        platform_account_id: str,
-        name: str,
-        handle: str | None,
-        scopes: Sequence[str],
-        login: str,
-    ) -> UUID:
-        return cast(
-            UUID,
-            await self._value(
-                "connect_account",
-                user_id=user_id,
-                platform=platform,
-                platform_account_id=platform_account_id,
-                name=name,
-                handle=handle,
-                scopes=list(scopes),
-                login=login,
-            ),
-        )
 
-    async def store_grant(
-        self,
-        account_id: UUID,
-        *,
-        secrets: Sequence[SealedSecret],
-        scopes: Sequence[str] | None,
-        token_expires_in_seconds: float | None,
-    ) -> Literal["ok", "not_found"]:
-        return cast(
-            Literal["ok", "not_found"],
-            await self._value(
-                "store_grant",
-                account_id=account_id,
-                secrets=_secrets_json(secrets),
-                scopes=list(scopes) if scopes is not None else None,
-                token_expires_in_seconds=token_expires_in_seconds,
-            ),
-        )
-
-
-def _secrets_json(secrets: Sequence[SealedSecret]) -> Jsonb:
-    return Jsonb(
-        [
-            {
-                "kind": secret.kind,
-                "sealed": base64.b64encode(secret.sealed).decode(),
-                "key_id": secret.key_id,
-                "expires_in_seconds": secret.expires_in_seconds,
-            }
-            for secret in secrets
-        ]
-    )
+def secrets_json(secrets: Sequence[SealedSecret]) -> list[dict[str, Any]]:
+    """As orbyt_private.write_secrets takes them."""
+    return [
+        {
+            "kind": secret.kind,
+            "sealed": base64.b64encode(secret.sealed).decode(),
+            "key_id": secret.key_id,
+            "expires_in_seconds": secret.expires_in_seconds,
+        }
+        for secret in secrets
+    ]

@@ -6,8 +6,14 @@
 select orbyt_private.register_worker(%(worker_id)s, %(host)s, %(version)s, %(slots)s, %(lease_seconds)s) as now;
 
 -- name: heartbeat
--- Renew the lease; returns the attempts this worker still owns.
-select job_id, attempt from orbyt_private.heartbeat(%(worker_id)s, %(lease_seconds)s);
+-- Renew the lease; returns the attempts this worker still owns (one row at least) and which master key seals.
+select h.job_id, h.attempt, k.active_key_id
+from orbyt_private.active_key_id() as k (active_key_id)
+left join orbyt_private.heartbeat(%(worker_id)s, %(lease_seconds)s) h on true;
+
+-- name: use_key
+-- Say which master key this worker seals with.
+select orbyt_private.use_key(%(worker_id)s, %(key_id)s);
 
 -- name: claim_jobs
 -- Claim the heads of due lanes, up to the free slots.
@@ -163,10 +169,126 @@ select orbyt_private.mark_needs_reauth(%(account_id)s, %(version)s, %(code)s) as
 -- Accounts whose connection should be tried now.
 select account_id, platform from orbyt_private.accounts_to_refresh(%(logins)s, %(limit)s);
 
--- name: connect_account
--- Account row and grant, before its secrets can be sealed.
-select orbyt_private.connect_account(%(user_id)s, %(platform)s, %(platform_account_id)s, %(name)s, %(handle)s, %(scopes)s, %(login)s) as account_id;
+-- name: claim_connects
+-- Take sessions whose code came back.
+select session_id, user_id, platform, login, account_id, platform_account_id, state_hash, redirect_uri, code_verifier, sealed_code,
+       code_key_id, attempt, known
+from orbyt_private.claim_connects(%(worker_id)s, %(limit)s);
 
--- name: store_grant
--- Swap in the secrets of a validated grant and activate the account.
-select orbyt_private.store_grant(%(account_id)s, %(secrets)s, %(scopes)s, %(token_expires_in_seconds)s) as answer;
+-- name: offer_candidates
+-- What the person may connect, with sealed tokens; some of it at once.
+select orbyt_private.offer_candidates(%(session_id)s, %(attempt)s, %(candidates)s, %(complete)s, %(grants)s, %(auto)s) as answer;
+
+-- name: fail_connect
+-- A session ends without an account.
+select orbyt_private.fail_connect(%(session_id)s, %(attempt)s, %(code)s, %(message)s) as answer;
+
+-- name: expire_connects
+-- End sessions whose time is over.
+select orbyt_private.expire_connects() as sessions;
+
+-- name: set_connect_app
+-- A login this installation has client credentials for.
+select orbyt_private.set_connect_app(%(login)s, %(platforms)s, %(client_id)s, %(redirect_uri)s, %(authorize_url)s, %(scopes)s,
+                                     %(parameters)s, %(pkce)s, %(scope_separator)s);
+
+-- name: keep_connect_apps
+-- These are all the logins; withdraw the others.
+select orbyt_private.keep_connect_apps(%(logins)s) as withdrawn;
+
+-- name: set_connect_proof
+-- Whether the link back to the app carries a proof.
+select orbyt_private.set_connect_proof(%(proof)s);
+
+-- name: set_connect_return_to
+-- Where a browser may be sent back to.
+select orbyt_private.set_connect_return_to(%(urls)s);
+
+-- name: callback_key
+-- The public key of the callback doors, or null.
+select orbyt_private.callback_key() as key;
+
+-- name: add_callback_key
+-- The first callback key; false if there is one already.
+select orbyt_private.add_callback_key(%(key_id)s, %(public_jwk)s, %(owner_id)s, %(sealed_private)s, %(sealed_key_id)s) as added;
+
+-- name: read_callback_key
+-- The private half of a callback key, sealed.
+select owner_id, sealed_private, sealed_key_id from orbyt_private.read_callback_key(%(key_id)s);
+
+-- name: connect_facts
+-- What is set up for connecting, for `orbyt-worker check`.
+select orbyt_private.connect_facts() as facts;
+
+-- name: read_account
+-- One account without secrets.
+select account_id, user_id, platform, platform_account_id, name, handle, scopes, login, version, status
+from orbyt_private.read_account(%(account_id)s);
+
+-- name: accounts_to_check
+-- Take accounts whose connection should be looked at now.
+select account_id, user_id, platform, platform_account_id, name, handle, scopes, login, version
+from orbyt_private.accounts_to_check(%(worker_id)s, %(limit)s, %(lease_seconds)s);
+
+-- name: note_check
+-- How a connection stands.
+select orbyt_private.note_check(%(account_id)s, %(version)s, %(code)s, %(token_expires_in_seconds)s,
+                                %(data_access_expires_in_seconds)s, %(scopes)s, %(cool_seconds)s) as answer;
+
+-- name: accounts_to_revoke
+-- Take disconnected accounts whose grant still has to be ended at the platform.
+select account_id, user_id, platform, platform_account_id, name, handle, scopes, login, others_active, give_up
+from orbyt_private.accounts_to_revoke(%(worker_id)s, %(limit)s, %(lease_seconds)s);
+
+-- name: note_revoke_failed
+-- Try to revoke it again later.
+select orbyt_private.note_revoke_failed(%(account_id)s, %(code)s, %(cool_seconds)s) as answer;
+
+-- name: finish_disconnect
+-- Destroy the secrets of a disconnected account.
+select orbyt_private.finish_disconnect(%(account_id)s, %(code)s) as answer;
+
+-- name: connect_callback
+-- A platform sent a browser back: where it goes now.
+select orbyt_private.connect_callback(%(state_hash)s, %(sealed_code)s, %(key_id)s, %(error)s) as answer;
+
+-- name: disconnect_by_platform_user
+-- A person removed the app at the platform, or wants their data deleted.
+select accounts, confirmation_code
+from orbyt_private.disconnect_by_platform_user(%(login)s, %(platform_user_id)s, %(delete)s, %(issued_at)s);
+
+-- name: deletion_status
+-- How a request for deletion stands.
+select requested_at, finished_at from orbyt_private.deletion_status(%(confirmation_code)s);
+
+-- name: wake_media
+-- Jobs that wait for Mux look again; null wakes all of them.
+select orbyt_private.wake_media(%(playback_ids)s) as jobs;
+
+-- name: key_status
+-- Master keys by id, and what is sealed with each.
+select key_id, active, in_vault, account_secrets, job_steps, connect_grants, callback_keys, workers from orbyt_private.key_status();
+
+-- name: secrets_to_reseal
+-- A page of what is sealed with another key.
+select address, source, owner_id, kind, sealed, key_id from orbyt_private.secrets_to_reseal(%(active_key_id)s, %(limit)s, %(after)s);
+
+-- name: reseal
+-- The same secret under another key, compare and set.
+select orbyt_private.reseal(%(address)s, %(old_sealed)s, %(sealed)s, %(key_id)s) as answer;
+
+-- name: create_master_key
+-- A new master key, made inside the database. Refused to the worker's role: for an operator's command.
+select orbyt_private.create_master_key(%(key_id)s) as created;
+
+-- name: retire_master_key
+-- Delete a master key nobody needs. Refused to the worker's role: for an operator's command.
+select orbyt_private.retire_master_key(%(key_id)s) as answer;
+
+-- name: workers_and_keys
+-- Living workers and the key each seals with. Not the worker's to read: for an operator's command.
+select worker_id, host, key_id, key_since, now() - key_since as key_age
+from orbyt_private.workers
+where lease_until > now()
+order by host, worker_id
+limit %(limit)s;

@@ -18,12 +18,13 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from orbyt_worker.errors import catalog
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.platforms.base import ApiResponse, StepContext
@@ -40,6 +41,7 @@ from orbyt_worker.platforms.graph_errors import (
     wants_new_upload,
 )
 from orbyt_worker.platforms.graph_usage import usages
+from orbyt_worker.settings import Settings
 
 __all__ = [
     "READ_SECONDS",
@@ -52,8 +54,12 @@ __all__ = [
     "failure_of",
     "failure_of_phase",
     "failure_of_status",
+    "graph_url",
+    "is_error",
+    "next_cursor",
     "offsets_of",
     "pages",
+    "proof",
     "read",
     "read_either",
     "rupload",
@@ -157,7 +163,8 @@ async def read_either(
 ) -> dict[str, Any]:
     """GET with the first token, and where that one is told "does not exist" or "no permission", with the next.
 
-    Containers and media are at times unreadable with a good page token. If none can read it, the first refusal is raised.
+    Containers and media are at times unreadable with a good page token. If none can read it, the first refusal is raised, also
+    when the second token is over: the person's lives for 60 days, the page's has no end, and the account is not lost by it.
     """
     refused: Failure | None = None
     for token in tokens:
@@ -165,6 +172,8 @@ async def read_either(
             return await read(ctx, name, path, params, token=token, timeout_seconds=timeout_seconds)
         except Failure as failure:
             if failure.code not in ASK_WITH_OTHER_TOKEN:
+                if refused is not None and catalog.entry(failure.code).needs_reauth:
+                    break
                 raise
             refused = refused or failure
     assert refused is not None, "at least one kind of token is asked with"
@@ -301,7 +310,7 @@ async def pages(
             raise Failure(ErrorCode.PLATFORM_ANSWER_INVALID, f"{name}: a list without data", http_status=200)
         rows += [each for each in data if isinstance(each, dict)]
         paging = answer.get("paging")
-        after = _after(paging)
+        after = next_cursor(paging)
         if len(rows) >= rows_max or after is None or after in cursors:
             break
         cursors.add(after)
@@ -317,11 +326,15 @@ async def _token(ctx: StepContext, kind: str) -> str:
 
 
 def _url(ctx: StepContext, host: Host, path: str) -> str:
-    config = ctx.config
+    return graph_url(ctx.config, ctx.account.login, path, host)
+
+
+def graph_url(config: Settings, login: str, path: str, host: Host = Host.GRAPH) -> str:
+    """Where a call of this login goes. `path` is checked: see below."""
     if host is Host.VIDEO:
         base = config.meta_video_url
     else:
-        base = config.instagram_graph_url if ctx.account.login == INSTAGRAM_LOGIN else config.meta_graph_url
+        base = config.instagram_graph_url if login == INSTAGRAM_LOGIN else config.meta_graph_url
     # Ids in it come from answers: none of them may become another path, a query or another host.
     if not re.fullmatch(r"[A-Za-z0-9_:.-]+(/[A-Za-z0-9_:.-]+)*", path) or ".." in path:
         raise Failure(ErrorCode.PLATFORM_ANSWER_INVALID, "an id has characters that no id of Meta has")
@@ -343,21 +356,25 @@ def _text(value: Any) -> str:
 
 
 def _proof(ctx: StepContext, token: str) -> dict[str, str]:
+    return proof(ctx.config, ctx.account.login, token, ctx.now())
+
+
+def proof(config: Settings, login: str, token: str, now: datetime) -> dict[str, str]:
     """`appsecret_proof`: that the token is used by the app it was given to.
 
     Meta, Login Security (https://developers.facebook.com/docs/facebook-login/security, read 2026-09): HMAC-SHA256 of the
     token, or of token|unix time, then with `appsecret_time` and valid for 5 minutes. Whether graph.instagram.com
     checks one, and with which secret, is not documented, so none is sent there.
     """
-    secret, mode = ctx.config.meta_app_secret, ctx.config.meta_appsecret_proof
-    if secret is None or mode == "off" or ctx.account.login != FACEBOOK_LOGIN:
+    secret, mode = config.meta_app_secret, config.meta_appsecret_proof
+    if secret is None or mode == "off" or login != FACEBOOK_LOGIN:
         return {}
     key = secret.get_secret_value().encode()
     if mode == "plain":
         return {"appsecret_proof": hmac.new(key, token.encode(), hashlib.sha256).hexdigest()}
-    seconds = str(int(ctx.now().timestamp()))
-    proof = hmac.new(key, f"{token}|{seconds}".encode(), hashlib.sha256).hexdigest()
-    return {"appsecret_proof": proof, "appsecret_time": seconds}
+    seconds = str(int(now.timestamp()))
+    signed = hmac.new(key, f"{token}|{seconds}".encode(), hashlib.sha256).hexdigest()
+    return {"appsecret_proof": signed, "appsecret_time": seconds}
 
 
 def _multipart(boundary: str, fields: Mapping[str, str], part: FilePart) -> tuple[bytes, bytes]:
@@ -446,7 +463,7 @@ def _right(ctx: StepContext, phase: CallPhase) -> str:
     return f"{right} for {account.name[:NAME_CHARACTERS_MAX]}"
 
 
-def _after(paging: object) -> str | None:
+def next_cursor(paging: object) -> str | None:
     """The cursor of the next page. Without `next` there is none, although the cursor of the last row is still given."""
     if not isinstance(paging, dict) or not isinstance(paging.get("next"), str):
         return None

@@ -50,6 +50,7 @@ class CallPhase(StrEnum):
     WRITE = "write"
     CONTAINER = "container"  # making an Instagram container: nothing is public yet, and a new one can be made
     UPLOAD = "upload"
+    EXCHANGE = "exchange"  # turning the code of a login into a token
 
 
 class GraphFailure(Failure):

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orbyt_worker.platforms.base import Platform
+from orbyt_worker.platforms.connector import Connector
 from orbyt_worker.platforms.facebook import Facebook
+from orbyt_worker.platforms.facebook.connect import FacebookConnector
 from orbyt_worker.platforms.instagram import Instagram
+from orbyt_worker.platforms.instagram.connect import InstagramConnector
 from orbyt_worker.platforms.youtube import YouTube
+from orbyt_worker.platforms.youtube.connect import YouTubeConnector
 from orbyt_worker.settings import Settings
 
 VISIBLE_CALL_SECONDS_MAX = 36.0
@@ -39,3 +43,13 @@ def platforms(settings: Settings) -> Mapping[str, Platform]:
         ),
     )
     return {platform.rules.platform: platform for platform in listed}
+
+
+def connectors(settings: Settings) -> Mapping[str, Connector]:
+    """How accounts of every platform are connected, by the platform's name. One without client credentials offers no login."""
+    listed: Mapping[str, Connector] = {
+        "facebook": FacebookConnector(),
+        "instagram": InstagramConnector(),
+        "youtube": YouTubeConnector(),
+    }
+    return {name: listed[name] for name in platforms(settings)}

@@ -18,6 +18,7 @@ BLANK = "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006
 
 # The order in which a form shows its fields: problems come in it, whoever found them.
 _ORDER = ("kind", "title", "caption", "options", "media", "publish_at", "expires_at")
+_USER_TAG = "{username, x?, y?, media?}"
 _USER_TAG_KEYS = frozenset({"username", "x", "y", "media"})
 
 
@@ -84,34 +85,43 @@ def _options(rules: Rules, options: Mapping[str, Any]) -> Iterator[Problem]:
         if kind is None:
             yield Problem(ErrorCode.OPTION_UNKNOWN, f"options.{name}", f"{rules.title} has no option {name[:64]}")
         elif options[name] is not None:  # null is the same as not given
-            expected = _expected(kind, options[name])
-            if expected is not None:
-                yield Problem(ErrorCode.OPTION_INVALID, f"options.{name}", f"{expected} is expected")
+            for place, expected in _wrong(kind, options[name]):
+                yield Problem(ErrorCode.OPTION_INVALID, f"options.{name}{place}", f"{expected} is expected")
 
 
-def _expected(kind: str, value: Any) -> str | None:
-    """What should have been there instead of `value`; None if it is fine."""
+def _wrong(kind: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Which part of `value` is wrong ("" for all of it, "[1]" for an entry of a list), and what should have been there instead."""
+    if kind in ("string[]", "user_tags"):
+        one, expected = (
+            ("a string", "a list of strings") if kind == "string[]" else (_USER_TAG, f"a list of {_USER_TAG}")
+        )
+        if not isinstance(value, list | tuple):
+            yield "", expected
+            return
+        fine = _is_string if kind == "string[]" else _is_user_tag
+        yield from ((f"[{index}]", one) for index, each in enumerate(value) if not fine(each))
+        return
     if kind.startswith("enum:"):
         allowed = kind.removeprefix("enum:").split("|")
-        return None if value in allowed else f"one of {', '.join(allowed)}"
-    fine, expected = {
+        if value not in allowed:
+            yield "", f"one of {', '.join(allowed)}"
+        return
+    is_fine, expected = {
         "bool": (isinstance(value, bool), "true or false"),
         "int": (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9, "a whole number"),
         "string": (isinstance(value, str), "a string"),
-        "string[]": (_is_list_of(value, str), "a list of strings"),
-        "user_tags": (
-            _is_list_of(value, dict) and all(map(_is_user_tag, value)),
-            "a list of {username, x?, y?, media?}",
-        ),
     }[kind]
-    return None if fine else expected
+    if not is_fine:
+        yield "", expected
 
 
-def _is_list_of(value: Any, kind: type) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(each, kind) for each in value)
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _is_user_tag(tag: Mapping[str, Any]) -> bool:
+def _is_user_tag(tag: Any) -> bool:
+    if not isinstance(tag, Mapping):
+        return False
     numbers = [tag[key] for key in ("x", "y", "media") if tag.get(key) is not None]
     return (
         set(tag) <= _USER_TAG_KEYS

@@ -11,10 +11,10 @@ from orbyt_worker.errors.failure import Failure
 
 
 @contextlib.asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Raises Failure(step_timeout) when the body takes longer."""
+async def deadline(seconds: float, code: ErrorCode = ErrorCode.STEP_TIMEOUT) -> AsyncIterator[None]:
+    """Raises Failure(code) when the body takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise Failure(ErrorCode.STEP_TIMEOUT, f"after {seconds:.0f} s") from None
+        raise Failure(code, f"after {seconds:.0f} s") from None

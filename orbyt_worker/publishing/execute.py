@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 
-from orbyt_worker.crypto import Keyring
 from orbyt_worker.db.pool import DatabaseUnavailable
 from orbyt_worker.db.queries import Claim, Queries
 from orbyt_worker.errors import catalog
@@ -33,6 +32,7 @@ from orbyt_worker.platforms.base import Http, Platform, Step, StepContext, Truth
 from orbyt_worker.publishing import retry
 from orbyt_worker.publishing.deadline import deadline
 from orbyt_worker.publishing.journal import INSPECT, LAST_TRY, Journal, Stale, owned
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import GuardedHttp, Lease
 from orbyt_worker.publishing.limits import Limits, Pause
 from orbyt_worker.publishing.media import AttemptMedia
@@ -73,7 +73,7 @@ class Executor:
         http: Http,
         media: MediaRelay,
         tokens: Tokens,
-        keyring: Keyring,
+        keys: MasterKeys,
         redactor: Redactor,
         lease: Lease,
         renew_lease: Callable[[], Awaitable[None]],
@@ -86,7 +86,7 @@ class Executor:
         self.http = http
         self.media = media
         self.tokens = tokens
-        self.keyring = keyring
+        self.keys = keys
         self.redactor = redactor
         self.lease = lease
         self.renew_lease = renew_lease
@@ -230,7 +230,7 @@ class Attempt:
         if platform is None:
             raise Failure(ErrorCode.PLATFORM_NOT_CONFIGURED, self.job.account.platform)
         self.platform = platform
-        self.journal = Journal(claim, executor.queries, executor.keyring, executor.redactor)
+        self.journal = Journal(claim, executor.queries, executor.keys, executor.redactor)
         self.progress = Progress(self.runtime, self._write_progress)
         self._claimed_at_monotonic = self.runtime.monotonic()
         self._token: str | None = None
@@ -250,6 +250,7 @@ class Attempt:
     # The life ----------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
+        await self.journal.unseal()
         async with self.media:
             open_publish = self.journal.open_publish()
             if open_publish is not None:

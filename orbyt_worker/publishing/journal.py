@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orbyt_worker.crypto import Keyring
 from orbyt_worker.db.queries import Answer, Claim, Queries
 from orbyt_worker.logs import Redactor
+from orbyt_worker.publishing.keys import MasterKeys
 
 INSPECT = "inspect"
 # The last try of the visible call went unanswered: it is looked at once more, and not made again.
@@ -30,24 +30,30 @@ def owned(answer: str) -> None:
 
 
 class Journal:
-    """The steps of one claimed job."""
+    """The steps of one claimed job. `unseal()` first: until then the secret parts are missing."""
 
-    def __init__(self, claim: Claim, queries: Queries, keyring: Keyring, redactor: Redactor) -> None:
+    def __init__(self, claim: Claim, queries: Queries, keys: MasterKeys, redactor: Redactor) -> None:
         self._job = claim.job
         self._queries = queries
-        self._keyring = keyring
+        self._keys = keys
         self._redactor = redactor
         self._states = {entry.step: entry.state for entry in claim.journal}
         self._begun_at = {entry.step: entry.begun_at for entry in claim.journal}
-        self.results: dict[str, Mapping[str, Any]] = {}
-        for entry in claim.journal:
-            result = dict(entry.result)
-            if entry.secret is not None and entry.key_id is not None:
-                result |= self._open(entry.step, entry.secret, entry.key_id)
-            self.results[entry.step] = result
+        self.results: dict[str, Mapping[str, Any]] = {entry.step: dict(entry.result) for entry in claim.journal}
+        self._sealed = {
+            entry.step: (entry.secret, entry.key_id)
+            for entry in claim.journal
+            if entry.secret is not None and entry.key_id is not None
+        }
 
-    def _open(self, step: str, sealed: bytes, key_id: str) -> dict[str, Any]:
-        plain = self._keyring.open(sealed, owner_id=self._job.job_id, kind=f"step.{step}", key_id=key_id)
+    async def unseal(self) -> None:
+        """Merge the secret parts into `results`. Raises Failure(secret_unreadable | vault_key_missing)."""
+        for step, (sealed, key_id) in self._sealed.items():
+            self.results[step] = {**self.results[step], **await self._open(step, sealed, key_id)}
+        self._sealed = {}
+
+    async def _open(self, step: str, sealed: bytes, key_id: str) -> dict[str, Any]:
+        plain = await self._keys.open(sealed, owner_id=self._job.job_id, kind=f"step.{step}", key_id=key_id)
         secret: dict[str, Any] = json.loads(plain)
         self._register(secret)
         return secret
@@ -79,7 +85,7 @@ class Journal:
         sealed = None
         if secret is not None:
             self._register(secret)
-            sealed = self._keyring.seal(json.dumps(dict(secret)), owner_id=self._job.job_id, kind=f"step.{step}")
+            sealed = self._keys.seal(json.dumps(dict(secret)), owner_id=self._job.job_id, kind=f"step.{step}")
         owned(
             await self._queries.save_step(
                 self._job,

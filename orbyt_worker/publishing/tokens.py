@@ -12,7 +12,6 @@ from uuid import UUID
 
 import structlog
 
-from orbyt_worker.crypto import Keyring
 from orbyt_worker.db.queries import Grant, Queries, SealedSecret
 from orbyt_worker.errors import catalog
 from orbyt_worker.errors.codes import ErrorCode
@@ -20,6 +19,7 @@ from orbyt_worker.errors.failure import Failure
 from orbyt_worker.health import Health
 from orbyt_worker.logs import Redactor
 from orbyt_worker.platforms.base import LOGINS, Credentials, Http, Platform, TokenGrant
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
 
@@ -49,7 +49,9 @@ class AccessToken:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class Opened:
+    """The secrets of an account, and the version of the grant they are of."""
+
     version: int
     credentials: Credentials
     expires_in_seconds: float | None
@@ -66,7 +68,7 @@ class Tokens:
         self,
         *,
         queries: Queries,
-        keyring: Keyring,
+        keys: MasterKeys,
         platforms: Mapping[str, Platform],
         http: Http,
         settings: Settings,
@@ -76,7 +78,7 @@ class Tokens:
         worker_id: UUID | None = None,
     ) -> None:
         self._queries = queries
-        self._keyring = keyring
+        self._keys = keys
         self._platforms = platforms
         self._http = http
         self._settings = settings
@@ -107,7 +109,7 @@ class Tokens:
             # Somebody else is at it, or it failed a moment ago: what is still valid is still good.
             if opened.access_token is not None and opened.access_token != rejected and _fresh(opened, 30.0):
                 return AccessToken(opened.access_token, opened.version)
-            if answer == "cooling" or self._runtime.monotonic() >= give_up_at:
+            if answer not in ("busy", "changed") or self._runtime.monotonic() >= give_up_at:
                 raise Failure(
                     ErrorCode.GOOGLE_TOKEN_UNAVAILABLE if platform == "youtube" else ErrorCode.PLATFORM_UNAVAILABLE,
                     "token refresh",
@@ -120,25 +122,35 @@ class Tokens:
         value = opened.credentials.more.get(kind)
         return None if value is None else AccessToken(value, opened.version)
 
-    def renewable_logins(self) -> list[str]:
-        """Logins whose grants a refresh can do anything for."""
-        return [login for login in LOGINS if any(each.renews(login) for each in self._platforms.values())]
+    async def credentials(self, account_id: UUID, platform: str) -> Opened:
+        """Everything stored for an active account, its access token good for at least a few minutes. Raises like `access_token`."""
+        await self.access_token(account_id, platform)
+        return await self._open(account_id)
 
-    async def refresh_now(self, account_id: UUID, platform: str) -> None:
-        """For upkeep: refresh once if nobody else does. Failures are recorded; the account's state follows from them."""
-        await self._refresh(account_id, platform, await self._open(account_id))
+    async def last_credentials(self, account_id: UUID) -> Opened | None:
+        """What is stored, whatever state the account is in and however old it is: enough to end the grant. None: nothing is."""
+        grant = await self._queries.read_grant(account_id)
+        return await self._opened(account_id, grant) if grant is not None and grant.secrets else None
+
+    def renewable_logins(self, platform: str | None = None) -> list[str]:
+        """Logins whose grants a refresh can do anything for; on one platform, or on any."""
+        asked = [each for name, each in self._platforms.items() if platform in (None, name)]
+        return [login for login in LOGINS if any(each.renews(login) for each in asked)]
+
+    async def refresh_now(self, account_id: UUID, platform: str) -> str:
+        """Refresh once if nobody else does. Failures are recorded; the account's state follows from them.
+
+        "ok", "busy" (somebody is at it), "changed" (somebody was faster), "cooling" (it failed a moment ago), or the code of a
+        failure that the token in hand outlives. Any other is raised.
+        """
+        answer, _ = await self._refresh(account_id, platform, await self._open(account_id))
+        return answer
 
     async def mark_needs_reauth(self, account_id: UUID, grant_version: int, code: str) -> None:
         """The platform refused the account itself, asked with that grant. Ignored if the grant was replaced since."""
         await self._queries.mark_needs_reauth(account_id, version=grant_version, code=code)
 
-    async def connect(self, account_id: UUID, granted: TokenGrant) -> None:
-        """Store a validated grant and make the account active; its held jobs go on by themselves."""
-        await self._queries.store_grant(
-            account_id, secrets=self._seal(account_id, granted), scopes=granted.scopes, token_expires_in_seconds=None
-        )
-
-    async def _open(self, account_id: UUID) -> _Opened:
+    async def _open(self, account_id: UUID) -> Opened:
         grant: Grant | None = await self._queries.read_grant(account_id)
         if grant is None or not grant.secrets:
             await self.mark_needs_reauth(account_id, grant.version if grant else 0, ErrorCode.ACCOUNT_NEEDS_REAUTH)
@@ -147,20 +159,25 @@ class Tokens:
             raise Failure(
                 ErrorCode.ACCOUNT_DISCONNECTED if grant.status == "disconnected" else ErrorCode.ACCOUNT_NEEDS_REAUTH
             )
-        plain = {kind: self._plain(account_id, secret) for kind, secret in grant.secrets.items()}
+        return await self._opened(account_id, grant)
+
+    async def _opened(self, account_id: UUID, grant: Grant) -> Opened:
+        plain = {kind: await self._plain(account_id, secret) for kind, secret in grant.secrets.items()}
         access = grant.secrets.get(ACCESS)
-        return _Opened(
+        return Opened(
             version=grant.version,
             credentials=Credentials(grant.login, plain.pop(ACCESS, None), plain.pop(REFRESH, None), plain),
             expires_in_seconds=access.expires_in_seconds if access else None,
         )
 
-    def _plain(self, account_id: UUID, secret: SealedSecret) -> str:
-        plain = self._keyring.open(secret.sealed, owner_id=account_id, kind=secret.kind, key_id=secret.key_id).decode()
-        self._redactor.register(plain)
-        return plain
+    async def _plain(self, account_id: UUID, secret: SealedSecret) -> str:
+        plain = await self._keys.open(secret.sealed, owner_id=account_id, kind=secret.kind, key_id=secret.key_id)
+        text = plain.decode()
+        self._redactor.register(text)
+        return text
 
-    def _seal(self, account_id: UUID, granted: TokenGrant) -> list[SealedSecret]:
+    def seal(self, account_id: UUID, granted: TokenGrant) -> list[SealedSecret]:
+        """Every token of a grant, sealed for that account and for nothing else."""
         secrets: list[SealedSecret] = []
         for kind, value, expires in (
             (ACCESS, granted.access_token, granted.expires_in_seconds),
@@ -170,12 +187,13 @@ class Tokens:
             # Never overwrite a stored secret with nothing: what is not named stays.
             if value:
                 self._redactor.register(value)
-                sealed = self._keyring.seal(value, owner_id=account_id, kind=kind)
+                sealed = self._keys.seal(value, owner_id=account_id, kind=kind)
                 secrets.append(SealedSecret(kind, sealed.blob, sealed.key_id, expires))
         return secrets
 
-    async def _refresh(self, account_id: UUID, platform: str, opened: _Opened) -> tuple[str, str | None]:
-        """(answer of the database, new token). The token is None when somebody else is at it or was faster."""
+    async def _refresh(self, account_id: UUID, platform: str, opened: Opened) -> tuple[str, str | None]:
+        """(answer of the database, new token). The token is None when somebody else is at it or was faster, or when it failed and
+        the one in hand is still good: then the answer is the code."""
         held = opened.credentials
         nothing = held.refresh_token is None and held.access_token is None
         if nothing or not self._platforms[platform].renews(held.login):
@@ -210,13 +228,13 @@ class Tokens:
                 and opened.access_token is not None
                 and _fresh(opened, 30.0)
             ):
-                return "cooling", None
+                return str(failure.code), None
             raise
         stored = await self._queries.finish_refresh(
             account_id,
             version=opened.version,
             lease_id=lease_id,
-            secrets=self._seal(account_id, granted),
+            secrets=self.seal(account_id, granted),
             scopes=granted.scopes,
         )
         self._health.token_refreshed(platform, stored)
@@ -225,5 +243,5 @@ class Tokens:
         return "ok", granted.access_token
 
 
-def _fresh(opened: _Opened, seconds: float) -> bool:
+def _fresh(opened: Opened, seconds: float) -> bool:
     return opened.expires_in_seconds is None or opened.expires_in_seconds > seconds

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from orbyt_worker.sandbox.facebook_model import Post, Video
 from orbyt_worker.sandbox.facebook_posts import moment
-from orbyt_worker.sandbox.meta_access import Call, presented_token
+from orbyt_worker.sandbox.meta_access import Call
 from orbyt_worker.sandbox.meta_errors import bad_parameter
 from orbyt_worker.sandbox.meta_http import Endpoint
-from orbyt_worker.sandbox.meta_model import HOST_PREFIXES, MetaConfig, Page
+from orbyt_worker.sandbox.meta_lists import paged
+from orbyt_worker.sandbox.meta_model import MetaConfig, Page
 
 if TYPE_CHECKING:
     from orbyt_worker.sandbox.facebook_api import Facebook
 
-PAGE_ROWS_MAX = 100
-PAGE_ROWS_DEFAULT = 25
 STORY_SECONDS = 86_400
 
 _PAGE_FIELDS = {
@@ -150,7 +148,7 @@ async def _posts(call: Call) -> dict[str, Any]:
         own = [p for p in facebook.posts.values() if p.page_id == page.page_id and p.published]
         rows = [post for post in own if post.post_id not in facebook.stories and _inside(call, post.created_at)]
         rows.sort(key=lambda post: post.created_at, reverse=True)
-        return _paged(call, [(post.post_id, _only(_post_row(facebook, post), asked)) for post in rows])
+        return paged(call, [(post.post_id, _only(_post_row(facebook, post), asked)) for post in rows])
 
 
 async def _scheduled(call: Call) -> dict[str, Any]:
@@ -163,36 +161,12 @@ async def _scheduled(call: Call) -> dict[str, Any]:
             for post in facebook.posts.values()
             if post.page_id == page.page_id and not post.published and post.publish_at is not None
         ]
-        return _paged(call, [(post.post_id, _only(_post_row(facebook, post), asked)) for post in rows])
+        return paged(call, [(post.post_id, _only(_post_row(facebook, post), asked)) for post in rows])
 
 
 def _inside(call: Call, at: datetime) -> bool:
     since, until = moment(call, "since"), moment(call, "until")
     return (since is None or at >= since.replace(microsecond=0)) and (until is None or at <= until)
-
-
-def _paged(call: Call, rows: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """One page of rows (key, row). `paging.next` carries the token, as the real one does."""
-    limit = call.whole("limit")
-    limit = PAGE_ROWS_DEFAULT if limit is None else limit
-    if not 1 <= limit <= PAGE_ROWS_MAX:
-        raise bad_parameter(f"Param limit must be between 1 and {PAGE_ROWS_MAX}.")
-    after = call.text("after")
-    start = 0
-    if after is not None:
-        keys = [key for key, _ in rows]
-        if after not in keys:
-            raise bad_parameter("The cursor is invalid.")
-        start = keys.index(after) + 1
-    shown = rows[start : start + limit]
-    answer: dict[str, Any] = {"data": [row for _, row in shown]}
-    if shown:
-        answer["paging"] = {"cursors": {"before": shown[0][0], "after": shown[-1][0]}}
-        if start + limit < len(rows):
-            query = {**call.fields, "access_token": presented_token(call.request, call.fields), "after": shown[-1][0]}
-            path = f"{HOST_PREFIXES['graph']}/{call.version}/{call.node_id}/{call.edge}"
-            answer["paging"]["next"] = f"{call.meta.sandbox.base_url}/{path}?{urlencode(query)}"
-    return answer
 
 
 async def _post(call: Call) -> dict[str, Any]:
@@ -334,7 +308,7 @@ def _video_list(call: Call, kinds: set[str]) -> dict[str, Any]:
             and not _hidden(video, now)
             and _inside(call, video.published_at or video.created_at)
         ]
-        return _paged(call, [(v.video_id, _only(_video_row(facebook, v), asked)) for v in reversed(rows)])
+        return paged(call, [(v.video_id, _only(_video_row(facebook, v), asked)) for v in reversed(rows)])
 
 
 async def _stories(call: Call) -> dict[str, Any]:
@@ -363,4 +337,4 @@ async def _stories(call: Call) -> dict[str, Any]:
             and call.text("status") != "ARCHIVED"
             and _inside(call, story.created_at)
         ]
-        return _paged(call, rows)
+        return paged(call, rows)

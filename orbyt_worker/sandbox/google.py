@@ -36,6 +36,7 @@ from orbyt_worker.sandbox.google_model import (
     TokenCall,
 )
 from orbyt_worker.sandbox.google_oauth import oauth_routes
+from orbyt_worker.sandbox.google_page import page_routes
 from orbyt_worker.sandbox.operations import operation
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Google:
         self.calls: list[TokenCall] = []
 
     def routes(self) -> list[BaseRoute]:
-        return oauth_routes(self)
+        return [*oauth_routes(self), *page_routes(self)]
 
     def settings_env(self, base_url: str) -> dict[str, str]:
         """The worker's settings that point at this simulator."""
@@ -232,8 +233,9 @@ class Google:
         client_deleted: bool | None = None,
         client_unauthorized: bool | None = None,
         redirect_uris: tuple[str, ...] | None = None,
+        test_users: tuple[str, ...] | None = None,
     ) -> GoogleConfig:
-        """Change switches; what is not named stays."""
+        """Change switches; what is not named stays. `test_users`: e-mail addresses; in testing mode all others are kept out."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         with self.lock:
             for name, value in given.items():
@@ -302,7 +304,7 @@ class Google:
         return access
 
     def pick_consent(self, query: Mapping[str, str]) -> Consent | None:
-        """What the person at this page does: as planned, as clicked, as hinted; None when somebody has to choose."""
+        """What the person at this page does: as planned, as the query says; None when somebody has to choose."""
         if self.consents:
             planned = self.consents.pop(0)
             if planned.sub is not None or planned.deny or planned.error or planned.page_error:
@@ -312,6 +314,13 @@ class Google:
         clicked = query.get("sandbox_account")
         if clicked == "deny":
             return Consent(deny=True)
-        hint = clicked or query.get("login_hint")
-        account = next((a for a in self.accounts_by_sub.values() if hint in (a.sub, a.email)), None) if hint else None
+        account = self.account_of(clicked)
         return Consent(account.sub, query.get("sandbox_channel")) if account else None
+
+    def account_of(self, hint: str | None) -> Account | None:
+        """The account with this `sub` or e-mail address."""
+        return next((a for a in self.accounts_by_sub.values() if hint in (a.sub, a.email)), None)
+
+    def channel_title(self, channel_id: str) -> str:
+        """The name people know a channel by. Without YouTube's lock, which is taken before this one elsewhere."""
+        return self.sandbox.youtube.channels[channel_id].title

@@ -130,3 +130,5 @@ class GoogleConfig:
     client_deleted: bool = False
     client_unauthorized: bool = False
     redirect_uris: tuple[str, ...] = ()
+    # In testing mode: who gets past the page. None: everybody is listed.
+    test_users: tuple[str, ...] | None = None

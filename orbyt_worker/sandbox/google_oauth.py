@@ -1,35 +1,29 @@
-"""The endpoints of Google OAuth 2.0: consent page, token, revoke, token info.
+"""The endpoints of Google OAuth 2.0 that programs call: token, revoke, token info. The page is in google_page.
 
 After Google Identity, "Using OAuth 2.0 for Web Server Applications". Form bodies only; codes are bound to client, redirect
-and challenge; errors that belong on Google's own page never reach the callback.
+and challenge.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from orbyt_worker.sandbox.google_model import (
     CLIENT_ID,
     CLIENT_SECRET,
-    CODE_SECONDS,
     DESCRIPTION_FADES,
     IDLE,
-    KNOWN_SCOPES,
     TOKEN_CALLS_KEPT_MAX,
-    Account,
-    Code,
     Grant,
     TokenCall,
 )
@@ -42,13 +36,12 @@ _VERIFIER = re.compile(r"^[A-Za-z0-9\-._~]{43,128}$")
 
 
 def oauth_routes(google: Google) -> list[BaseRoute]:
-    """The four endpoints."""
+    """The three endpoints without a page."""
     endpoints, sandbox = _Endpoints(google), google.sandbox
     return [
         route(sandbox, "POST", "/google/token", "google.token", endpoints.token),
         route(sandbox, "POST", "/google/revoke", "google.revoke", endpoints.revoke),
         route(sandbox, "GET", "/google/tokeninfo", "google.tokeninfo", endpoints.tokeninfo),
-        route(sandbox, "GET", "/google/o/oauth2/v2/auth", "google.authorize", endpoints.authorize),
     ]
 
 
@@ -192,57 +185,16 @@ class _Endpoints:
         if isinstance(found, str):
             return JSONResponse({"error": "invalid_token", "error_description": "Invalid Value"}, status_code=400)
         left = int((found.expires_at - self._sandbox.clock.now()).total_seconds())
-        return JSONResponse(
-            {
-                "azp": found.client_id, "aud": found.client_id, "scope": " ".join(found.scopes), "exp": str(int(found.expires_at.timestamp())),
-                "expires_in": str(left), "access_type": "offline",
-            }
-        )  # fmt: skip
-
-    async def authorize(self, request: Request) -> Response:
-        query = request.query_params
-        redirect_uri, scopes = query.get("redirect_uri", ""), tuple(query.get("scope", "").split())
-        with self._google.lock:
-            if query.get("client_id") != CLIENT_ID:
-                return _page(401, "invalid_client", "The OAuth client was not found.")
-            if redirect_uri not in self._google.config.redirect_uris:
-                return _page(400, "redirect_uri_mismatch", "The redirect URI in the request is not registered.")
-            if query.get("response_type") != "code" or not scopes:
-                return _page(400, "invalid_request", "response_type must be code and scope must be given.")
-            if not set(scopes) <= KNOWN_SCOPES:
-                return _page(400, "invalid_scope", "Some requested scopes were invalid.")
-            method = query.get("code_challenge_method", "plain")
-            challenge = query.get("code_challenge")
-            if method not in {"S256", "plain"} or (challenge is None and "code_challenge_method" in query):
-                return _page(400, "invalid_request", "Invalid code_challenge_method.")
-            if query.get("access_type", "online") not in {"online", "offline"}:
-                return _page(400, "invalid_request", "Invalid access_type.")
-            consent = self._google.pick_consent(request.query_params)
-            if consent is None:
-                return _chooser(request, list(self._google.accounts_by_sub.values()))
-            if consent.page_error is not None:
-                return _page(403, consent.page_error, "Access blocked.")
-            if consent.deny or consent.error:
-                return _back(redirect_uri, {"error": consent.error or "access_denied", "state": query.get("state")})
-            account = self._google.accounts_by_sub.get(consent.sub or "")
-            if account is None:
-                return _page(400, "invalid_request", "There is no such account in the sandbox.")
-            prompts = set(query.get("prompt", "").split())
-            first = not set(scopes) <= account.consented.get(CLIENT_ID, set())
-            if "none" in prompts and first:
-                return _back(redirect_uri, {"error": "consent_required", "state": query.get("state")})
-            granted = tuple(scope for scope in scopes if consent.scopes is None or scope in consent.scopes)
-            if query.get("include_granted_scopes") == "true":
-                granted += tuple(sorted(account.consented.get(CLIENT_ID, set()) - set(granted)))
-            channel_id = consent.channel_id or (account.channel_ids[0] if account.channel_ids else None)
-            code = "4/0" + secrets.token_urlsafe(48)
-            self._google.codes[code] = Code(
-                CLIENT_ID, redirect_uri, account.sub, channel_id, granted, challenge, method,
-                self._sandbox.clock.now() + timedelta(seconds=CODE_SECONDS),
-                query.get("access_type") == "offline" and (first or "consent" in prompts), consent.grant_seconds,
-            )  # fmt: skip
-            account.consented.setdefault(CLIENT_ID, set()).update(granted)
-        return _back(redirect_uri, {"state": query.get("state"), "code": code, "scope": " ".join(granted)})
+        shown = {
+            "azp": found.client_id, "aud": found.client_id, "scope": " ".join(found.scopes), "exp": str(int(found.expires_at.timestamp())),
+            "expires_in": str(left), "access_type": "offline",
+        }  # fmt: skip
+        # Who it is, only for those who may know.
+        if {"openid", "email", "profile"} & set(found.scopes):
+            shown["sub"] = found.sub
+        if "email" in found.scopes:
+            shown["email"] = self._google.accounts_by_sub[found.sub].email
+        return JSONResponse(shown)
 
 
 class _OAuthRefusal(Refusal):
@@ -281,27 +233,3 @@ def _challenge(verifier: str, method: str) -> str:
     if method == "plain":
         return verifier
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-
-
-def _back(redirect_uri: str, values: dict[str, str | None]) -> Response:
-    parts = urlsplit(redirect_uri)
-    query = urlencode({name: value for name, value in values.items() if value is not None})
-    return RedirectResponse(
-        urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query)), status_code=302
-    )
-
-
-def _page(status: int, error: str, text: str) -> Response:
-    return HTMLResponse(f"<h1>Error {status}: {html.escape(error)}</h1><p>{html.escape(text)}</p>", status_code=status)
-
-
-def _chooser(request: Request, accounts: list[Account]) -> Response:
-    base = dict(request.query_params)
-    links = [
-        f'<li><a href="?{html.escape(urlencode({**base, "sandbox_account": account.sub, **({"sandbox_channel": channel} if channel else {})}))}">'
-        f"{html.escape(account.email)} {html.escape(channel or '(no channel)')}</a></li>"
-        for account in accounts
-        for channel in (account.channel_ids or [""])
-    ]
-    deny = f'<p><a href="?{html.escape(urlencode({**base, "sandbox_account": "deny"}))}">Cancel</a></p>'
-    return HTMLResponse(f"<h1>Choose an account</h1><ul>{''.join(links)}</ul>{deny}")

@@ -55,5 +55,7 @@ def tasks_on(meta: Meta, token: Token, instagram_id: str) -> frozenset[str] | No
     page = meta.pages.get(account.page_id or "")
     if page is None or (token.kind == "PAGE" and token.page_id != page.page_id):
         return None
+    if not token.shared.has_page(page.page_id) or not token.shared.has_instagram(instagram_id):
+        return None
     tasks = page.roles.get(token.user_id or "")
     return None if tasks is None else frozenset(tasks)

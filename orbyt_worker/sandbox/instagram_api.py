@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from starlette.routing import BaseRoute
 
 from orbyt_worker.sandbox.instagram_containers import Containers
+from orbyt_worker.sandbox.instagram_login import login_routes
 from orbyt_worker.sandbox.instagram_model import (
     STORY_KINDS,
     Container,
@@ -31,6 +32,7 @@ from orbyt_worker.sandbox.instagram_model import (
 )
 from orbyt_worker.sandbox.instagram_reads import Reads
 from orbyt_worker.sandbox.instagram_tokens import token_routes
+from orbyt_worker.sandbox.login_model import CONSENTS_KEPT_MAX, InstagramConsent, LoginCode
 from orbyt_worker.sandbox.meta_access import Call
 from orbyt_worker.sandbox.meta_http import INSTAGRAM_HOSTS, Endpoint
 from orbyt_worker.sandbox.meta_model import Node
@@ -56,11 +58,13 @@ class Instagram:
         self.config = InstagramConfig()
         self.containers = Containers(self)
         self.media: dict[str, Media] = {}
+        self.codes: dict[str, LoginCode] = {}
+        self.consents: list[InstagramConsent] = []
         self._scripts: list[Script] = []
 
     def routes(self) -> list[BaseRoute]:
-        """Beside the Graph: the one call without a version."""
-        return token_routes(self.meta)
+        """Beside the Graph: its own login, and the calls without a version."""
+        return [*login_routes(self), *token_routes(self.meta)]
 
     def endpoints(self) -> list[Endpoint]:
         """Everything it answers on the Graph hosts."""
@@ -96,6 +100,8 @@ class Instagram:
             self.config = InstagramConfig()
             self.containers.reset()
             self.media.clear()
+            self.codes.clear()
+            self.consents.clear()
             self._scripts.clear()
 
     # --- the control side ---------------------------------------------------------------------------------------
@@ -122,6 +128,8 @@ class Instagram:
         me_wrapped: bool | None = None,
         trial_reels: bool | None = None,
         locations_unknown: tuple[str, ...] | None = None,
+        redirect_uris: tuple[str, ...] | None = None,
+        exchange_shape: Literal["wrapped", "flat"] | None = None,
     ) -> InstagramConfig:
         """Change switches; what is not named stays."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
@@ -129,6 +137,26 @@ class Instagram:
             for name, value in given.items():
                 setattr(self.config, name, value)
             return self.config
+
+    @operation()
+    def next_consent(
+        self,
+        *,
+        instagram_id: str | None = None,
+        scopes: tuple[str, ...] | None = None,
+        deny: bool = False,
+        error: str | None = None,
+        page_error: str | None = None,
+    ) -> int:
+        """What happens at the next page of Instagram Login: which account agrees to which scopes (None: all); or cancels.
+
+        Or `error` comes back; or `page_error` is shown and nothing ever comes back. Returns how many are waiting.
+        """
+        with self.lock:
+            if len(self.consents) >= CONSENTS_KEPT_MAX:
+                raise ValueError("too many planned consents")
+            self.consents.append(InstagramConsent(instagram_id, scopes, deny, error, page_error))
+            return len(self.consents)
 
     @operation()
     def script_next(

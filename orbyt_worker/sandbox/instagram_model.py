@@ -183,6 +183,9 @@ class InstagramConfig:
     me_wrapped: bool = False
     trial_reels: bool = True
     locations_unknown: tuple[str, ...] = ()
+    # Instagram Login.
+    redirect_uris: tuple[str, ...] = ()
+    exchange_shape: Literal["wrapped", "flat"] = "wrapped"
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Meta's world: people, Pages, Instagram accounts, tokens, limits; and the two platforms that live in it.
+"""Meta as a whole: its world (meta_world), limits, logins and callbacks, and the two platforms that live in it.
 
 One Graph serves both. `facebook` and `instagram` each bring endpoints (meta_http.Endpoint: method, kind of node, edge), say
 what an id stands for (`find`), and register what can be uploaded to at rupload (`uploads`). Everything that changes with time
@@ -7,41 +7,34 @@ is computed from the sandbox clock when somebody looks.
 
 from __future__ import annotations
 
-import secrets
-import threading
 from collections import deque
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from starlette.routing import BaseRoute
 
+from orbyt_worker.sandbox.deliveries import Delivery
 from orbyt_worker.sandbox.facebook_api import Facebook
+from orbyt_worker.sandbox.facebook_login import FacebookLogin
 from orbyt_worker.sandbox.instagram_api import Instagram
+from orbyt_worker.sandbox.login_model import Configuration, FacebookConsent, LoginConfig
+from orbyt_worker.sandbox.meta_callbacks import Algorithm, Secret, Tamper, data_deletion_of, deliver_signed_request
 from orbyt_worker.sandbox.meta_endpoints import meta_endpoints
 from orbyt_worker.sandbox.meta_http import Dispatcher, Endpoint
 from orbyt_worker.sandbox.meta_model import (
-    ALL_TASKS,
     FACEBOOK_SCOPES,
     HOST_PREFIXES,
-    INSTAGRAM_SCOPES,
-    App,
     CommitCall,
-    InstagramAccount,
-    InstagramHandle,
-    InstagramState,
     Locale,
     Login,
     MetaConfig,
     Node,
-    Page,
-    PageHandle,
-    Token,
-    TokenState,
     UsageScope,
     UsageState,
-    User,
 )
+from orbyt_worker.sandbox.meta_oauth import oauth_routes
+from orbyt_worker.sandbox.meta_world import World
 from orbyt_worker.sandbox.operations import operation
 from orbyt_worker.sandbox.rupload import UploadKind, UploadTarget, rupload_routes
 
@@ -50,9 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Meta", "MetaPart"]
 
-SHORT_TOKEN = timedelta(hours=1)
-LONG_TOKEN = timedelta(days=60)
-DATA_ACCESS = timedelta(days=90)
 PROBLEMS_KEPT_MAX = 1000
 COMMITS_KEPT_MAX = 20_000
 
@@ -73,24 +63,17 @@ class MetaPart(Protocol):
         """Back to an empty world."""
 
 
-class Meta:
-    """State and rules shared by both platforms. Thread-safe: one lock (re-entrant), never held across an await."""
+class Meta(World):
+    """State and rules shared by both platforms."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.lock = threading.RLock()
+        super().__init__(sandbox)
         self.config = MetaConfig()
-        # Made once per process: workers hold these credentials across resets.
-        self.app = App(_digits(16), secrets.token_hex(16), _digits(16), secrets.token_hex(16))
-        self.users: dict[str, User] = {}
-        self.pages: dict[str, Page] = {}
-        self.accounts: dict[str, InstagramAccount] = {}
-        self.tokens: dict[str, Token] = {}
         self.uploads: dict[tuple[UploadKind, str], UploadTarget] = {}
         self._usage: dict[tuple[UsageScope, str], UsageState] = {}
         self._commits: deque[CommitCall] = deque(maxlen=COMMITS_KEPT_MAX)
         self._problems: list[str] = []
-        self._ids: set[str] = set()
+        self.login = FacebookLogin(self)
         self.facebook = Facebook(self)
         self.instagram = Instagram(self)
 
@@ -98,6 +81,8 @@ class Meta:
         endpoints = [*meta_endpoints(), *self.facebook.endpoints(), *self.instagram.endpoints()]
         return [
             *rupload_routes(self),
+            *self.login.routes(),
+            *oauth_routes(self),
             *self.facebook.routes(),
             *self.instagram.routes(),
             *Dispatcher(self, endpoints).routes(),
@@ -123,157 +108,120 @@ class Meta:
         """Back to an empty world; the app stays, as workers already hold its secret."""
         with self.lock:
             self.config = MetaConfig()
-            for held in (self.users, self.pages, self.accounts, self.tokens, self.uploads, self._usage):
-                held.clear()
+            self.empty()
+            self.uploads.clear()
+            self._usage.clear()
             self._commits.clear()
             self._problems.clear()
-            self._ids.clear()
+            self.login.reset()
             self.facebook.reset()
             self.instagram.reset()
 
-    # --- the control side: who exists ---------------------------------------------------------------------------
+    # --- the control side: login and callbacks ------------------------------------------------------------------
 
     @operation()
-    def create_user(self, name: str = "Sandbox Person") -> User:
-        """A person without any Page."""
-        with self.lock:
-            user = User(self.new_id("10"), name)
-            self.users[user.user_id] = user
-            return user
-
-    @operation()
-    def create_page(
+    def next_consent(
         self,
         *,
-        name: str = "Sandbox Page",
         user_id: str | None = None,
-        tasks: tuple[str, ...] = ALL_TASKS,
-        scopes: tuple[str, ...] = FACEBOOK_SCOPES,
-    ) -> PageHandle:
-        """A Page with a long-lived user token and a Page token without expiry; makes the person when none is named."""
-        with self.lock:
-            user = self.users[user_id] if user_id is not None else self.create_user()
-            page = Page(self.new_id("1000"), name, "sandbox" + _digits(6), self.sandbox.clock.now())
-            page.roles[user.user_id] = tuple(tasks)
-            user.page_ids.append(page.page_id)
-            self.pages[page.page_id] = page
-            user_token = self.issue_user_token(user.user_id, scopes=scopes)
-            page_token = self.issue_page_token(page.page_id, user.user_id, scopes=scopes)
-            return PageHandle(page.page_id, name, user.user_id, page_token, user_token)
-
-    @operation()
-    def change_page(
-        self, page_id: str, *, tasks: tuple[str, ...] | None = None, user_id: str | None = None, name: str | None = None
-    ) -> Page:
-        """Change the name, or the tasks of one person or of all; no tasks at all ends the role and the Page tokens of it."""
-        with self.lock:
-            page = self.pages[page_id]
-            page.name = name if name is not None else page.name
-            if tasks is not None:
-                for person in [user_id] if user_id is not None else list(page.roles):
-                    if tasks:
-                        page.roles[person] = tuple(tasks)
-                    else:
-                        page.roles.pop(person, None)
-                        for token in self.tokens.values():
-                            if token.page_id == page_id and token.user_id == person and token.state == "valid":
-                                token.state = "role_lost"
-            return page
-
-    @operation()
-    def create_instagram(
-        self,
-        *,
-        login: Login = "facebook",
-        page_id: str | None = None,
-        username: str | None = None,
         scopes: tuple[str, ...] | None = None,
-        account_type: Literal["BUSINESS", "MEDIA_CREATOR"] = "BUSINESS",
-    ) -> InstagramHandle:
-        """A professional account. Login "facebook": linked to `page_id` (or a new Page), with Page and user token.
+        page_ids: tuple[str, ...] | None = None,
+        instagram_ids: tuple[str, ...] | None = None,
+        business_id: str | None = None,
+        deny: bool = False,
+        error: str | None = None,
+        error_code: int | None = None,
+        page_error: str | None = None,
+    ) -> int:
+        """What happens at the next Facebook dialog: who ticks which scopes, Pages and accounts (None: all); or cancels.
 
-        Login "instagram": no Page; one 60-day token of graph.instagram.com.
+        Or `error` (with `error_code`) comes back; or `page_error` is shown and nothing ever comes back. Returns how many are
+        waiting. Instagram's own page: `instagram.next_consent`.
         """
         with self.lock:
-            name = username or "sandbox." + _digits(6)
-            account = InstagramAccount(
-                self.new_id("17841"), name, name, self.sandbox.clock.now(), account_type=account_type
+            return self.login.plan(
+                FacebookConsent(
+                    user_id, scopes, page_ids, instagram_ids, business_id, deny, error, error_code, page_error
+                )
             )
-            self.accounts[account.instagram_id] = account
-            if login == "instagram":
-                account.logins = ("instagram",)
-                value = self.issue_instagram_token(account.instagram_id, scopes=scopes or INSTAGRAM_SCOPES)
-                return InstagramHandle(account.instagram_id, name, login, value)
-            held = scopes or FACEBOOK_SCOPES
-            if page_id is None:
-                page_id = self.create_page(scopes=held).page_id
-            page = self.pages[page_id]
-            page.instagram_id, account.page_id = account.instagram_id, page_id
-            user_id = next(iter(page.roles))
-            return InstagramHandle(
-                account.instagram_id, name, login, self.issue_page_token(page_id, user_id, scopes=held),
-                self.issue_user_token(user_id, scopes=held), page_id, user_id,
-            )  # fmt: skip
 
     @operation()
-    def change_instagram(self, instagram_id: str, *, state: InstagramState) -> InstagramAccount:
-        """Restrict, checkpoint or deactivate an account, or make it active again."""
+    def configure_login(
+        self,
+        *,
+        redirect_uris: tuple[str, ...] | None = None,
+        app_live: bool | None = None,
+        short_token_seconds: int | None = None,
+        expires_in_given: bool | None = None,
+        long_exchange_extends: bool | None = None,
+        echo_state_on_error: bool | None = None,
+        revoke_answer: Literal["object", "bare"] | None = None,
+        portfolio_pages: Literal["listed", "portfolio_only"] | None = None,
+        app_id_as_number: bool | None = None,
+        paging_base: str | None = None,
+    ) -> LoginConfig:
+        """Change switches of the login; what is not named stays."""
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         with self.lock:
-            account = self.accounts[instagram_id]
-            account.state = state
-            return account
-
-    # --- the control side: tokens -------------------------------------------------------------------------------
-
-    @operation()
-    def issue_user_token(
-        self, user_id: str, *, scopes: tuple[str, ...] = FACEBOOK_SCOPES, long_lived: bool = True
-    ) -> str:
-        """A Facebook user token: 60 days, or one hour."""
-        with self.lock:
-            return self._issue("USER", "facebook", self.users[user_id].user_id, scopes, LONG_TOKEN if long_lived else SHORT_TOKEN).value  # fmt: skip
-
-    @operation()
-    def issue_page_token(
-        self, page_id: str, user_id: str | None = None, *, scopes: tuple[str, ...] = FACEBOOK_SCOPES
-    ) -> str:
-        """A Page token without expiry date, in the name of a person with a role."""
-        with self.lock:
-            page = self.pages[page_id]
-            token = self._issue("PAGE", "facebook", user_id or next(iter(page.roles)), scopes, None)
-            token.page_id = page_id
-            return token.value
+            self.login.config = replace(self.login.config, **given)
+            return self.login.config
 
     @operation()
-    def issue_instagram_token(
-        self, instagram_id: str, *, scopes: tuple[str, ...] = INSTAGRAM_SCOPES, long_lived: bool = True
-    ) -> str:
-        """An Instagram-Login token: 60 days, or one hour."""
+    def create_configuration(
+        self,
+        *,
+        scopes: tuple[str, ...] = FACEBOOK_SCOPES,
+        system_user: bool = False,
+        sixty_days: bool = False,
+    ) -> Configuration:
+        """A configuration of Facebook Login for Business, for `config_id`. `sixty_days`: system-user tokens end (they do not by default)."""
         with self.lock:
-            token = self._issue("IG", "instagram", None, scopes, LONG_TOKEN if long_lived else SHORT_TOKEN)
-            token.instagram_id = self.accounts[instagram_id].instagram_id
-            return token.value
+            return self.login.add_configuration(Configuration(self.new_id(), tuple(scopes), system_user, sixty_days))
 
     @operation()
-    def kill_token(self, token: str, state: TokenState = "revoked") -> None:
-        """One token is dead from now on, for this reason; "valid" revives it."""
-        with self.lock:
-            self.tokens[token].state = state
+    def send_deauthorize(
+        self,
+        url: str,
+        user_id: str,
+        *,
+        login: Login = "facebook",
+        secret: Secret = "right",  # noqa: S107 - which secret, not the secret
+        tamper: Tamper = "none",
+        algorithm: Algorithm = "HMAC-SHA256",
+        signed_request: str | None = None,
+    ) -> Delivery:
+        """POST Meta's deauthorize callback to a URL of this machine; the answer. `signed_request` replaces the whole field.
+
+        Call it from a thread other than the one that serves `url`.
+        """
+        return deliver_signed_request(
+            self.app, url, user_id, login=login, secret=secret, tamper=tamper, algorithm=algorithm, given=signed_request
+        )
 
     @operation()
-    def kill_user(self, user_id: str, state: TokenState = "password_changed") -> int:
-        """All tokens of a person, Page tokens included, are dead from now on; returns how many."""
-        with self.lock:
-            hit = [token for token in self.tokens.values() if token.user_id == user_id]
-            for token in hit:
-                token.state = state
-            return len(hit)
-
-    @operation()
-    def set_scopes(self, token: str, scopes: tuple[str, ...]) -> None:
-        """What a token may do from now on, e.g. after a permission was withdrawn."""
-        with self.lock:
-            self.tokens[token].scopes = tuple(scopes)
+    def send_data_deletion(
+        self,
+        url: str,
+        user_id: str,
+        *,
+        login: Login = "facebook",
+        secret: Secret = "right",  # noqa: S107 - which secret, not the secret
+        tamper: Tamper = "none",
+        algorithm: Algorithm = "HMAC-SHA256",
+        signed_request: str | None = None,
+    ) -> Delivery:
+        """The same for the data deletion request; `parsed` holds `url` and `confirmation_code` when the answer is as Meta wants it."""
+        return data_deletion_of(
+            self.send_deauthorize(
+                url,
+                user_id,
+                login=login,
+                secret=secret,
+                tamper=tamper,
+                algorithm=algorithm,
+                signed_request=signed_request,
+            )
+        )
 
     # --- the control side: limits and switches ------------------------------------------------------------------
 
@@ -359,12 +307,6 @@ class Meta:
 
     # --- used by the parts (with the lock held) -----------------------------------------------------------------
 
-    def find_token(self, value: str) -> Token | None:
-        """A token by its value; the app token is made from the app's credentials."""
-        if value and value == self.app.token:
-            return Token(value, "APP", "facebook", None, (), self.sandbox.started_at)
-        return self.tokens.get(value)
-
     def find(self, node_id: str) -> Node | None:
         """What an id in a path stands for."""
         if node_id in {"debug_token"}:
@@ -375,15 +317,9 @@ class Meta:
             return Node("ig_user", node_id, node_id, "instagram")
         if node_id in self.users:
             return Node("user", node_id)
+        if node_id in self.businesses:
+            return Node("business", node_id)
         return self.facebook.find(node_id) or self.instagram.find(node_id)
-
-    def new_id(self, prefix: str = "") -> str:
-        """A number nothing else has."""
-        while True:
-            made = prefix + _digits(16 - len(prefix))
-            if made not in self._ids:
-                self._ids.add(made)
-                return made
 
     def note_commit(self, name: str, account_id: str, handle: str | None = None) -> None:
         """A call made something visible, or asked for it a second time."""
@@ -401,29 +337,3 @@ class Meta:
     def clear_usage(self, scope: UsageScope, owner: str) -> None:
         """The block is over."""
         self._usage.pop((scope, owner), None)
-
-    def now(self) -> datetime:
-        """Sandbox time."""
-        return self.sandbox.clock.now()
-
-    def _issue(
-        self,
-        kind: Literal["USER", "PAGE", "IG"],
-        login: Login,
-        user_id: str | None,
-        scopes: tuple[str, ...],
-        life: timedelta | None,
-    ) -> Token:
-        now = self.sandbox.clock.now()
-        prefix = "IGAA" if login == "instagram" else "EAAB"
-        token = Token(
-            prefix + secrets.token_hex(60), kind, login, user_id, tuple(scopes), now,
-            expires_at=now + life if life is not None else None, data_access_expires_at=now + DATA_ACCESS,
-        )  # fmt: skip
-        self.tokens[token.value] = token
-        return token
-
-
-def _digits(count: int) -> str:
-    """A random number of that many digits, without a leading zero."""
-    return str(secrets.randbelow(9 * 10 ** (count - 1)) + 10 ** (count - 1))

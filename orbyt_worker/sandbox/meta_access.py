@@ -66,6 +66,7 @@ class Call:
     fields: dict[str, str] = field(repr=False)
     files: dict[str, FilePart] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)  # of requests that send a file as their whole body
+    leaf: str = ""  # /{user}/permissions/{permission}
     _token: Token | None = field(default=None, repr=False)
 
     @property
@@ -120,7 +121,7 @@ class Call:
         value = self.text("fields")
         if value is None:
             return default
-        names = {name.split("{")[0].split(".")[0].strip() for name in _split_fields(value)}
+        names = {name.split("{")[0].split(".")[0].strip() for name in split_fields(value)}
         for name in sorted(names - known):
             raise bad_parameter(f"Tried accessing nonexisting field ({name}) on node type ({kind})")
         return names | {"id"}
@@ -128,11 +129,19 @@ class Call:
     # --- permissions --------------------------------------------------------------------------------------------
 
     def require(self, *scopes: str) -> None:
-        """200 (or 10) unless the token carries all scopes."""
+        """200 (or 10) unless the token carries all scopes.
+
+        Instagram's permissions lapse with the person's data access; those for Pages are exempt.
+        """
+        until = self.token.data_access_expires_at
+        lapsed = self.token.login == "facebook" and until is not None and self.meta.now() >= until
         for scope in scopes:
-            if scope not in self.token.scopes:
-                code = self.meta.config.missing_permission_code
-                raise graph_error(code, f"Requires {scope} permission to manage the object.")
+            if scope not in self.token.scopes or (lapsed and scope.startswith("instagram_")):
+                raise self.missing(f"Requires {scope} permission to manage the object.")
+
+    def missing(self, message: str) -> GraphError:
+        """The error of a permission that is not there."""
+        return graph_error(self.meta.config.missing_permission_code, message)
 
     def page(self, *, write: bool) -> Page:
         """The Page of the path for its own Page token; a user token of a manager may only read."""
@@ -151,6 +160,8 @@ class Call:
         tasks = page.roles.get(token.user_id or "")
         if tasks is None:
             raise unreadable(self.node_id, self.method)
+        if not token.shared.has_page(page.page_id):
+            raise self.missing("The person does not share this Page with the app.")
         if write:
             if token.kind != "PAGE":
                 raise graph_error(210, "A page access token is required to request this resource.")
@@ -159,7 +170,7 @@ class Call:
         return page
 
 
-def _split_fields(value: str) -> list[str]:
+def split_fields(value: str) -> list[str]:
     """Top-level names of a `fields` parameter; sub-selections stay with their name."""
     names, depth, start = [], 0, 0
     for at, sign in enumerate(value):
@@ -249,7 +260,7 @@ def usage_target(call: Call) -> tuple[UseCase, str] | None:
 def check_throttle(meta: Meta, call: Call) -> None:
     """Refuse when a counter that covers the call stands at 100; the refused call extends the block."""
     scopes: list[tuple[UsageScope, str]] = [("app", "")]
-    if call.token.user_id is not None and call.token.kind == "USER":
+    if call.token.user_id is not None and call.token.kind in {"USER", "SYSTEM_USER"}:
         scopes.append(("user", call.token.user_id))
     target = usage_target(call)
     if target is not None:

@@ -154,16 +154,19 @@ class Dispatcher:
                 more, files = parse_body(body, request.headers.get("content-type", ""), host)
                 fields |= more
         parts = request.path_params["rest"].strip("/").split("/")
-        if len(parts) not in {2, 3} or not all(parts):
+        # The one path with a third part names a permission.
+        deep = len(parts) == 4 and parts[2] == "permissions"
+        if (len(parts) not in {2, 3} and not deep) or not all(parts):
             raise graph_error(2500, f"Unknown path components: /{'/'.join(parts)}")
-        node_id, edge = parts[1], parts[2] if len(parts) == 3 else ""
+        node_id, edge = parts[1], parts[2] if len(parts) > 2 else ""
         meta = self._meta
         with meta.lock:
             token = meta.find_token(presented_token(request, fields) or "")
             if node_id == "me" and token is not None:
                 node_id = token.page_id if token.kind == "PAGE" else token.instagram_id or token.user_id or node_id
             node: Node | None = meta.find(node_id)
-        call = Call(meta, request, request.method, host, parts[0], node_id, edge, node, fields, files, raw_body)
+        leaf = parts[3] if deep else ""
+        call = Call(meta, request, request.method, host, parts[0], node_id, edge, node, fields, files, raw_body, leaf)
         # Known already, though not yet accepted: usage headers of a refusal are about its account too.
         call._token = token
         return call

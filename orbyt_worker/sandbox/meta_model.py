@@ -1,7 +1,7 @@
-"""Who exists in Meta's world: apps, people, Pages, Instagram accounts, tokens; and the switches of the simulator.
+"""Who exists in Meta's world: apps, people, portfolios, Pages, Instagram accounts, tokens; and the switches of the simulator.
 
 After the token and login sections of Meta "Long-Lived Access Tokens", "Facebook Login for Business", "Business Login for
-Instagram" and "Platform versioning" (September 2026 state).
+Instagram" and "Platform versioning" (September 2026 state). What passes through the login dialog is in login_model.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Literal
 
 Host = Literal["graph", "video", "instagram", "rupload"]
 Login = Literal["facebook", "instagram"]
-TokenKind = Literal["USER", "PAGE", "IG", "APP"]
+TokenKind = Literal["USER", "PAGE", "SYSTEM_USER", "IG", "APP"]
 TokenState = Literal["valid", "expired", "revoked", "password_changed", "app_removed", "role_lost", "checkpoint"]
 UseCase = Literal["pages", "instagram"]
 UsageScope = Literal["app", "user", "page", "pages", "instagram"]
+PermissionStatus = Literal["granted", "declined", "expired"]
+AccountType = Literal["BUSINESS", "MEDIA_CREATOR", "PERSONAL"]
+Ownership = Literal["owned", "client"]
 InstagramState = Literal["active", "restricted", "checkpointed", "inactive"]
 Locale = Literal["en_US", "de_DE", "ja_JP"]
 
@@ -78,16 +81,34 @@ class App:
 
 @dataclass(slots=True)
 class User:
-    """A person with a Facebook account."""
+    """A person with a Facebook account; or, with `client_business_id`, the app's system user in a customer's portfolio.
+
+    `permissions`: what was decided about each permission at the login dialog, as GET /me/permissions tells it.
+    """
 
     user_id: str
     name: str
     page_ids: list[str] = field(default_factory=list)
+    app_role: bool = False
+    permissions: dict[str, PermissionStatus] = field(default_factory=dict)
+    client_business_id: str | None = None
+
+
+@dataclass(slots=True)
+class Business:
+    """A business portfolio and the people in it. Its Pages name it themselves."""
+
+    business_id: str
+    name: str
+    user_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Page:
-    """A Facebook Page; `roles` says which tasks each person has on it."""
+    """A Facebook Page; `roles` says which tasks each person has on it.
+
+    `business_id`: the portfolio that owns it, or whose client it is. `token_withheld`: lists show it without an access token.
+    """
 
     page_id: str
     name: str
@@ -95,11 +116,14 @@ class Page:
     created_at: datetime
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     instagram_id: str | None = None
+    business_id: str | None = None
+    ownership: Ownership = "owned"
+    token_withheld: bool = False
 
 
 @dataclass(slots=True)
 class InstagramAccount:
-    """A professional account. `logins`: the ways it may be connected; Facebook Login also needs a linked Page."""
+    """An account. `logins`: the ways it may be connected; Facebook Login also needs a linked Page, both a professional account."""
 
     instagram_id: str
     username: str
@@ -107,8 +131,22 @@ class InstagramAccount:
     created_at: datetime
     page_id: str | None = None
     logins: tuple[Login, ...] = ("facebook", "instagram")
-    account_type: Literal["BUSINESS", "MEDIA_CREATOR"] = "BUSINESS"
+    account_type: AccountType = "BUSINESS"
     state: InstagramState = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a person ticked at the dialog. None: everything, present and future."""
+
+    page_ids: frozenset[str] | None = None
+    instagram_ids: frozenset[str] | None = None
+
+    def has_page(self, page_id: str) -> bool:
+        return self.page_ids is None or page_id in self.page_ids
+
+    def has_instagram(self, instagram_id: str) -> bool:
+        return self.instagram_ids is None or instagram_id in self.instagram_ids
 
 
 @dataclass(slots=True)
@@ -126,6 +164,8 @@ class Token:
     page_id: str | None = None
     instagram_id: str | None = None
     state: TokenState = "valid"
+    long_lived: bool = True
+    shared: Shared = field(default_factory=Shared)
 
     def state_at(self, now: datetime) -> TokenState:
         """Dead for a reason, or simply too old."""

@@ -7,6 +7,7 @@ ready by the sandbox clock, or on command. The endpoints are in mux_api, the str
 from __future__ import annotations
 
 import base64
+import secrets
 import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.routing import BaseRoute
 
 from orbyt_worker.sandbox import media_files, mux_hls
+from orbyt_worker.sandbox.deliveries import Delivery
 from orbyt_worker.sandbox.media_host import Behaviour, HostedFile
 from orbyt_worker.sandbox.mux_api import api_routes
 from orbyt_worker.sandbox.mux_hls import StreamKind
@@ -41,12 +43,13 @@ from orbyt_worker.sandbox.mux_model import (
     tier,
 )
 from orbyt_worker.sandbox.mux_stream import stream_routes
+from orbyt_worker.sandbox.mux_webhooks import WEBHOOK_SECRET, Tamper, encoded, event, send
 from orbyt_worker.sandbox.operations import operation
 
 if TYPE_CHECKING:
     from orbyt_worker.sandbox.state import Sandbox
 
-__all__ = ["READ_ONLY_TOKEN_ID", "TOKEN_ID", "TOKEN_SECRET", "AssetHandle", "Mux"]
+__all__ = ["READ_ONLY_TOKEN_ID", "TOKEN_ID", "TOKEN_SECRET", "WEBHOOK_SECRET", "AssetHandle", "Mux"]
 
 
 class Mux:
@@ -74,6 +77,7 @@ class Mux:
             "ORBYT_MUX_TOKEN_SECRET": TOKEN_SECRET,
             "ORBYT_MUX_SIGNING_KEY_ID": key_id,
             "ORBYT_MUX_SIGNING_PRIVATE_KEY": private_key,
+            "ORBYT_MUX_WEBHOOK_SECRET": WEBHOOK_SECRET,
         }
 
     def reset(self) -> None:
@@ -238,6 +242,42 @@ class Mux:
             for name, value in given.items():
                 setattr(self.config, name, value)
             return self.config
+
+    @operation()
+    def send_webhook(
+        self,
+        url: str,
+        type: str,  # noqa: A002 - Mux's word
+        asset_id: str,
+        *,
+        name: str = "highest.mp4",
+        secret: str = WEBHOOK_SECRET,
+        age_seconds: float = 0.0,
+        times: int = 1,
+        event_id: str | None = None,
+        tamper: Tamper = "none",
+        body: str | None = None,
+    ) -> list[Delivery]:
+        """POST an event to a URL of this machine, `times` times with one event id; the answers.
+
+        `type`: e.g. "video.asset.static_rendition.ready" (about the file `name`) or "video.asset.ready". `age_seconds` makes it
+        stale (negative: from the future). `body` replaces the event, signed all the same. Call it from a thread other than the
+        one that serves `url`.
+        """
+        with self.lock:
+            asset = self.assets.get(asset_id)
+            found: dict[str, Any] = {"id": asset_id} if asset is None else self.asset_object(asset)
+            if ".static_rendition." in type:
+                rendition = asset.renditions.get(name) if asset is not None else None
+                found = (
+                    {"name": name} if asset is None or rendition is None else self.rendition_object(asset, rendition)
+                )
+        if body is None:
+            made = event(type, asset_id, found, event_id or secrets.token_hex(16), url)
+            content = encoded(made)
+        else:
+            content = body.encode()
+        return send(url, content, secret=secret, age_seconds=age_seconds, times=times, tamper=tamper)
 
     # --- used by the streaming host (with the lock held) ----------------------------------------------------------
 

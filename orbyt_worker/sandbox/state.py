@@ -11,13 +11,16 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute
 
+from orbyt_worker.sandbox import app_page
 from orbyt_worker.sandbox.clock import SandboxClock
 from orbyt_worker.sandbox.faults import Faults
 from orbyt_worker.sandbox.google import Google
 from orbyt_worker.sandbox.google_oauth import oauth_envelope
+from orbyt_worker.sandbox.instagram_login import instagram_oauth_envelope
 from orbyt_worker.sandbox.media_host import MediaHost
 from orbyt_worker.sandbox.meta import Meta
 from orbyt_worker.sandbox.meta_errors import graph_envelope
@@ -48,10 +51,17 @@ class Sandbox:
         self.media = MediaHost(self)
         self.meta = Meta(self)
         self.storage = Storage(self)
+        self.app = app_page.AppPages(self)
         self._lock = threading.Lock()
         self._internal_errors: list[str] = []
-        self._envelopes: dict[str, Envelope] = {
+        # By the first part of a route's name, or by the whole of it. None: errors are pages.
+        self._envelopes: dict[str, Envelope | None] = {
             "google": oauth_envelope,
+            "app": None,
+            "google.authorize": None,
+            "meta.oauth.dialog": None,
+            "instagram.oauth.authorize": None,
+            "instagram.oauth.exchange": instagram_oauth_envelope,
             "youtube": google_envelope,
             "mux": mux_envelope,
             "meta": graph_envelope,
@@ -86,6 +96,7 @@ class Sandbox:
             *self.media.routes(),
             *self.storage.routes(),
             *self.meta.routes(),
+            *self.app.routes(),
         ]
 
     @operation(reads=True)
@@ -95,6 +106,25 @@ class Sandbox:
         for simulator in (self.google, self.youtube, self.mux, self.storage, self.meta):
             env.update(simulator.settings_env(self.base_url))
         return env
+
+    @operation(reads=True)
+    def return_link(self) -> str:
+        """A link a login may return to where there is no app: a page that shows what it was given."""
+        return self.base_url + app_page.PATH
+
+    @operation()
+    def register_redirect(self, redirect_uri: str) -> None:
+        """Allow one callback address at every login, as an operator does in the platforms' dashboards; the others stay.
+
+        https, or http on this machine; no fragment. Raises ValueError otherwise.
+        """
+        parts = urlsplit(redirect_uri)
+        local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if not parts.hostname or parts.fragment or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+            raise ValueError("a redirect URI is https (http on this machine) and has no fragment")
+        for config in (self.google.config, self.meta.login.config, self.meta.instagram.config):
+            if redirect_uri not in config.redirect_uris:
+                config.redirect_uris = (*config.redirect_uris, redirect_uri)
 
     @operation()
     def reset(self) -> None:
@@ -121,4 +151,4 @@ class Sandbox:
 
     def envelope_of(self, route_name: str) -> Envelope | None:
         """The error shape of the platform a route belongs to; None for hosts that answer errors with a page."""
-        return self._envelopes.get(route_name.split(".")[0])
+        return self._envelopes.get(route_name, self._envelopes.get(route_name.split(".")[0]))

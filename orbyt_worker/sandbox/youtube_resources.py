@@ -87,7 +87,7 @@ def channel_resource(youtube: YouTube, channel: Channel, parts: list[str]) -> di
     every: dict[str, Any] = {
         "snippet": {
             "title": channel.title, "description": "", "customUrl": channel.handle, "publishedAt": format_time(channel.created_at),
-            "thumbnails": {"default": {"url": f"{youtube.sandbox.base_url}/media/photo.jpg", "width": 88, "height": 88}},
+            "thumbnails": {"default": {"url": f"https://yt3.ggpht.com/{channel.channel_id}=s88", "width": 88, "height": 88}},
             "localized": {"title": channel.title, "description": ""},
         },
         "contentDetails": {"relatedPlaylists": {"likes": "", "uploads": channel.uploads_playlist_id}},

@@ -13,8 +13,10 @@ import structlog
 
 from orbyt_worker.db.pool import DatabaseRefused, DatabaseUnavailable, NotRegistered
 from orbyt_worker.db.queries import Claim, Queries
+from orbyt_worker.errors.failure import Failure
 from orbyt_worker.health import Health
 from orbyt_worker.model import Phase
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import Lease
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
@@ -40,8 +42,10 @@ class Loop:
         host: str,
         version: str,
         queries: Queries,
+        keys: MasterKeys,
         lease: Lease,
         execute: Callable[[Claim], Awaitable[None]],
+        goodbye: Callable[[], Awaitable[None]],
         settings: Settings,
         runtime: Runtime,
         health: Health,
@@ -50,14 +54,20 @@ class Loop:
         self._host = host
         self._version = version
         self._queries = queries
+        self._keys = keys
         self._lease = lease
         self._execute = execute
+        # What else this worker does under its lease, to be ended before the lease is.
+        self._goodbye = goodbye
         self._settings = settings
         self._runtime = runtime
         self._health = health
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._orphans: frozenset[UUID] = frozenset()
+        # The key that the database wants us to seal with, as of the last heartbeat; and the one it knows us to seal with.
+        self._active_key_id: str | None = None
+        self._told_key_id: str | None = None
         self._stopping = False
 
     # Waking ------------------------------------------------------------------------------------------------------------
@@ -74,7 +84,7 @@ class Loop:
     # Lease -------------------------------------------------------------------------------------------------------------
 
     async def register(self) -> None:
-        """Say hello; also after the database came back."""
+        """Say hello, and which master key this worker seals with; also after the database came back."""
         sent_at = self._runtime.monotonic()
         await self._queries.register_worker(
             self._worker_id,
@@ -84,6 +94,8 @@ class Loop:
             lease_seconds=self._settings.lease_seconds,
         )
         self._lease.renewed(sent_at)
+        self._told_key_id = None
+        await self._tell_key()
 
     async def heartbeat(self) -> None:
         """Renew the lease; stop what this worker no longer owns (taken back, cancelled), give back what it owns and does not run.
@@ -94,8 +106,10 @@ class Loop:
         """
         before = dict(self._running)
         sent_at = self._runtime.monotonic()
-        owned = await self._queries.heartbeat(self._worker_id, lease_seconds=self._settings.lease_seconds)
+        beat = await self._queries.heartbeat(self._worker_id, lease_seconds=self._settings.lease_seconds)
         self._lease.renewed(sent_at)
+        owned = beat.owned
+        self._active_key_id = beat.active_key_id
         # With every slot busy nothing is claimed for hours; a renewed lease shows as well that it could be.
         self._health.mark_claim_ok()
         for task, claim in before.items():
@@ -125,6 +139,7 @@ class Loop:
             await self._runtime.sleep(self._settings.heartbeat_seconds)
             try:
                 await self.heartbeat()
+                await self._follow_key()
             except NotRegistered:
                 await self._register_again()
             except (*DatabaseUnavailable, DatabaseRefused) as error:
@@ -133,6 +148,21 @@ class Loop:
                     error=type(error).__name__,
                     lease_seconds=round(self._lease.remaining_seconds(), 1),
                 )
+
+    async def _follow_key(self) -> None:
+        """Seal with the key of the last heartbeat from now on, and say so."""
+        try:
+            await self._keys.follow(self._active_key_id)
+        except Failure as failure:
+            log.error("keys.not_read", code=str(failure.code), detail=failure.detail)
+        await self._tell_key()
+
+    async def _tell_key(self) -> None:
+        """An old key is deleted only when nobody who lives seals with it; said after the change, never before."""
+        key_id = self._keys.active
+        if key_id != self._told_key_id:
+            await self._queries.use_key(self._worker_id, key_id)
+            self._told_key_id = key_id
 
     # Claiming ----------------------------------------------------------------------------------------------------------
 
@@ -228,6 +258,7 @@ class Loop:
     async def _drain(self) -> None:
         self._health.mark_stopping()
         log.info("worker.draining", jobs=len(self._running))
+        goodbye = asyncio.ensure_future(self._goodbye())
         visible = {task for task, claim in self._running.items() if claim.job.phase is Phase.PUBLISH}
         background = set(self._running) - visible
         if background:
@@ -236,6 +267,7 @@ class Loop:
         if visible:
             await asyncio.wait(visible, timeout=self._settings.shutdown_seconds)
         await cancel_and_wait({task for task in visible if not task.done()})
+        await goodbye
         try:
             jobs = await self._queries.give_back(self._worker_id)
             await self._queries.retire_worker(self._worker_id)

@@ -1,4 +1,5 @@
-"""What every worker does now and then: expire, hold and release, refresh connections, remove hosted files, prune, measure.
+"""What every worker does now and then: expire, hold and release, refresh and check connections, revoke, remove hosted files,
+prune, measure.
 
 All workers do all of it; the functions in the database skip what somebody else has locked, so nobody leads.
 """
@@ -11,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from orbyt_worker.db.pool import DatabaseUnavailable
+from orbyt_worker.db.pool import DatabaseUnavailable, NotRegistered
 from orbyt_worker.db.queries import Queries
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.health import Health
@@ -40,6 +41,9 @@ class Upkeep:
         interval_seconds: float,
         wake: Callable[[], None],
         remove_hosted: Callable[[Sequence[str]], Awaitable[None]],
+        expire_connects: Callable[[], Awaitable[int]],
+        check_accounts: Callable[[], Awaitable[None]],
+        revoke_accounts: Callable[[], Awaitable[None]],
     ) -> None:
         self._queries = queries
         self._tokens = tokens
@@ -49,6 +53,9 @@ class Upkeep:
         self._wake = wake
         # Takes files out of our bucket in Storage.
         self._remove_hosted = remove_hosted
+        self._expire_connects = expire_connects
+        self._check_accounts = check_accounts
+        self._revoke_accounts = revoke_accounts
         self._pruned_at = float("-inf")
 
     async def run(self) -> None:
@@ -62,7 +69,10 @@ class Upkeep:
         for name, part in (
             ("expire", self._expire),
             ("accounts", self._tend_accounts),
+            ("connects", self._expire_sessions),
+            ("revoke", self._revoke_accounts),
             ("refresh", self._refresh),
+            ("check", self._check_accounts),
             ("hosted", self._remove),
             ("prune", self._prune),
             ("measure", self._measure),
@@ -72,7 +82,7 @@ class Upkeep:
     async def _try(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         try:
             await part()
-        except DatabaseUnavailable as error:
+        except (NotRegistered, *DatabaseUnavailable) as error:
             log.warning("upkeep.database_lost", part=name, error=type(error).__name__)
         except Exception:
             log.exception("upkeep.failed", part=name)
@@ -87,6 +97,11 @@ class Upkeep:
         if jobs:
             log.info("upkeep.accounts", jobs=jobs)
             self._wake()
+
+    async def _expire_sessions(self) -> None:
+        sessions = await self._expire_connects()
+        if sessions:
+            log.info("upkeep.connects_expired", sessions=sessions)
 
     async def _refresh(self) -> None:
         due = await self._queries.accounts_to_refresh(logins=self._tokens.renewable_logins(), limit=REFRESH_BATCH_MAX)

@@ -6,16 +6,13 @@
 -- sql/act/release_by_cause.sql once the cause is gone.
 
 select
-  j.error_code,
-  e.title,
-  e.who_acts,
-  e.what_to_do,
-  count(*) as jobs,
-  count(distinct j.account_id) as accounts,
-  min(j.updated_at) as held_since,
-  min(j.expires_at) as first_deadline
-from orbyt.publish_jobs j
-left join orbyt.error_catalog e on e.code = j.error_code
-where j.status = 'held'
-group by j.error_code, e.title, e.who_acts, e.what_to_do
-order by jobs desc;
+  h.error_code,
+  h.title,
+  h.who_acts,
+  h.what_to_do,
+  h.jobs,
+  h.accounts,
+  h.held_since,
+  h.first_deadline
+from orbyt_private.held_by_cause h
+order by h.jobs desc, h.error_code;

@@ -3,18 +3,15 @@
 -- Changes: nothing.
 --
 -- pause: a limit, or an operator. breaker: the platform is down; it is probed with one job at a time, and opens by itself.
+-- switched off: orbyt.platforms.enabled is false, so new jobs are refused; those that are there go on.
 
 select
-  'pause' as what,
-  t.scope,
-  coalesce(a.platform || ': ' || a.name, t.key) as paused,
-  t.until,
-  t.code,
-  t.hits as times
-from orbyt_private.throttles t
-left join orbyt.accounts a on t.scope = 'account' and a.account_id::text = t.key
-where t.until > now()
-union all
-select 'breaker', 'platform', b.platform, b.probe_at, 'platform_unavailable', b.openings
-from orbyt_private.breakers b
-order by until;
+  p.what,
+  p.scope,
+  p.key,
+  p.paused,
+  p.until,
+  p.code,
+  p.times
+from orbyt_private.pauses p
+order by p.until, p.paused;

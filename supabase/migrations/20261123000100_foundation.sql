@@ -49,6 +49,9 @@ create type orbyt.post_kind as enum ('text', 'photo', 'carousel', 'video', 'reel
 comment on type orbyt.post_kind is 'What sort of post it is.';
 create type orbyt.account_status as enum ('active', 'needs_reauth', 'disconnected');
 comment on type orbyt.account_status is 'Whether a connected account can be published to.';
+create type orbyt.connect_status as enum ('started', 'exchanging', 'choose', 'connected', 'failed', 'expired');
+comment on type orbyt.connect_status is
+  'Where an attempt to connect accounts is: at the platform, being redeemed, waiting for the user''s choice. connected, failed and expired are final.';
 create type orbyt.side_task_status as enum ('pending', 'done', 'failed');
 comment on type orbyt.side_task_status is 'How a side task of a published post (first comment, thumbnail) stands.';
 create type orbyt_private.job_phase as enum ('inspect', 'background', 'publish');
@@ -142,7 +145,10 @@ insert into orbyt_private.settings (name, value) values
   ('schedule_horizon_days', '400'),
   ('media_items_max', '20'),
   ('storage_sources', 'true'),
-  ('notify', 'true')
+  ('notify', 'true'),
+  ('connect_return_to', '[]'),
+  ('connect_open_max', '5'),
+  ('connect_minutes', '10')
 on conflict (name) do nothing;
 
 create function orbyt_private.setting(p_name text)

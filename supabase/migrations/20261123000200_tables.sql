@@ -11,6 +11,7 @@ create table orbyt.accounts (
   status orbyt.account_status not null default 'active',
   scopes text[] not null default '{}',
   token_expires_at timestamptz,
+  data_access_expires_at timestamptz,
   checked_at timestamptz,
   error_code text,
   version bigint not null default 1,
@@ -26,6 +27,7 @@ create table orbyt.accounts (
 );
 create index accounts_platform_idx on orbyt.accounts (platform);
 create index accounts_error_code_idx on orbyt.accounts (error_code);
+create index accounts_checked_idx on orbyt.accounts (checked_at) where status = 'active';
 comment on table orbyt.accounts is 'Connected accounts: one customer identity on one platform. No tokens here.';
 comment on column orbyt.accounts.account_id is 'Stays the same when the account is reconnected.';
 comment on column orbyt.accounts.user_id is 'Owner.';
@@ -37,6 +39,8 @@ comment on column orbyt.accounts.picture_url is 'Public picture.';
 comment on column orbyt.accounts.status is 'active, needs_reauth (the user must reconnect), disconnected.';
 comment on column orbyt.accounts.scopes is 'Permissions granted.';
 comment on column orbyt.accounts.token_expires_at is 'When the connection ends if nothing renews it. A time, not a token.';
+comment on column orbyt.accounts.data_access_expires_at is
+  'When Meta ends the app''s access to the account''s data unless the user logs in again (90 days after the last time). Warn 14 days before.';
 comment on column orbyt.accounts.checked_at is 'When the connection was last seen working.';
 comment on column orbyt.accounts.error_code is 'Why it needs attention.';
 comment on column orbyt.accounts.version is 'Grows with every change; drop late events by it.';
@@ -197,6 +201,8 @@ create table orbyt_private.workers (
   heartbeat_at timestamptz not null default now(),
   lease_until timestamptz not null,
   stopped_at timestamptz,
+  key_id text,
+  key_since timestamptz,
   constraint workers_pkey primary key (worker_id)
 ) with (fillfactor = 50);
 comment on table orbyt_private.workers is 'One small row per worker process. Its lease covers all jobs it has claimed.';
@@ -208,6 +214,8 @@ comment on column orbyt_private.workers.started_at is 'Start.';
 comment on column orbyt_private.workers.heartbeat_at is 'Last sign of life.';
 comment on column orbyt_private.workers.lease_until is 'After this its jobs are taken back by any other worker.';
 comment on column orbyt_private.workers.stopped_at is 'When it said goodbye.';
+comment on column orbyt_private.workers.key_id is 'Master key it seals with.';
+comment on column orbyt_private.workers.key_since is 'Since when.';
 
 create table orbyt_private.job_queue (
   job_id uuid not null,
@@ -302,6 +310,7 @@ comment on column orbyt_private.job_steps.updated_at is 'When it was last writte
 create table orbyt_private.account_changes (
   change_id bigint generated always as identity,
   account_id uuid not null,
+  cancel boolean not null default false,
   constraint account_changes_pkey primary key (change_id),
   constraint account_changes_account_id_fkey foreign key (account_id) references orbyt.accounts (account_id) on delete cascade
 );
@@ -309,12 +318,14 @@ create index account_changes_account_idx on orbyt_private.account_changes (accou
 comment on table orbyt_private.account_changes is 'Accounts whose jobs may have to be held or released, in batches, by upkeep. Only ever inserted into, so that nobody waits for anybody.';
 comment on column orbyt_private.account_changes.change_id is 'Order.';
 comment on column orbyt_private.account_changes.account_id is 'The account.';
+comment on column orbyt_private.account_changes.cancel is 'Whoever disconnected it wants its open jobs cancelled, not held.';
 
 -- Tokens -------------------------------------------------------------------------------------------------------------
 
 create table orbyt_private.account_grants (
   account_id uuid not null,
   login text not null,
+  platform_user_id text,
   version bigint not null default 1,
   refresh_lease_until timestamptz,
   refresh_lease_id uuid,
@@ -324,12 +335,27 @@ create table orbyt_private.account_grants (
   refresh_error_code text,
   refresh_not_before timestamptz,
   granted_at timestamptz not null default now(),
+  check_lease_until timestamptz,
+  check_worker_id uuid,
+  check_tried_at timestamptz,
+  check_failed_at timestamptz,
+  check_error_code text,
+  check_not_before timestamptz,
+  revoke_requested_at timestamptz,
+  revoke_tried_at timestamptz,
+  revoke_lease_until timestamptz,
+  revoke_worker_id uuid,
+  revoke_error_code text,
+  revoked_at timestamptz,
   constraint account_grants_pkey primary key (account_id),
   constraint account_grants_account_id_fkey foreign key (account_id) references orbyt.accounts (account_id) on delete cascade
 );
+create index account_grants_person_idx on orbyt_private.account_grants (login, platform_user_id);
+create index account_grants_revoke_idx on orbyt_private.account_grants (revoke_requested_at) where revoke_requested_at is not null;
 comment on table orbyt_private.account_grants is 'What the user granted at a platform: one row per account, with the version that guards its secrets.';
 comment on column orbyt_private.account_grants.account_id is 'The account.';
 comment on column orbyt_private.account_grants.login is 'Which login it came from: google, facebook, instagram.';
+comment on column orbyt_private.account_grants.platform_user_id is 'Who logged in, by the platform''s id for this app: by it a removal of the app is recognised.';
 comment on column orbyt_private.account_grants.version is 'Compare-and-set: grows whenever the secrets change.';
 comment on column orbyt_private.account_grants.refresh_lease_until is 'Somebody is refreshing until then.';
 comment on column orbyt_private.account_grants.refresh_lease_id is 'Which refresh.';
@@ -339,6 +365,18 @@ comment on column orbyt_private.account_grants.refresh_failed_at is 'Last failur
 comment on column orbyt_private.account_grants.refresh_error_code is 'Why it failed.';
 comment on column orbyt_private.account_grants.refresh_not_before is 'Cool-down after failures.';
 comment on column orbyt_private.account_grants.granted_at is 'When the user granted it.';
+comment on column orbyt_private.account_grants.check_lease_until is 'Somebody is looking at the connection until then.';
+comment on column orbyt_private.account_grants.check_worker_id is 'Worker that does it; when it falls silent its lease is void.';
+comment on column orbyt_private.account_grants.check_tried_at is 'When somebody last looked. The last success is accounts.checked_at.';
+comment on column orbyt_private.account_grants.check_failed_at is 'Last time it could not be told or did not work.';
+comment on column orbyt_private.account_grants.check_error_code is 'Why.';
+comment on column orbyt_private.account_grants.check_not_before is 'Cool-down after that.';
+comment on column orbyt_private.account_grants.revoke_requested_at is 'The account was disconnected and the grant is still to be ended at the platform.';
+comment on column orbyt_private.account_grants.revoke_tried_at is 'When that was last tried.';
+comment on column orbyt_private.account_grants.revoke_lease_until is 'Nobody tries before then.';
+comment on column orbyt_private.account_grants.revoke_worker_id is 'Worker that tries; when it falls silent its lease is void.';
+comment on column orbyt_private.account_grants.revoke_error_code is 'Why it failed, or was given up.';
+comment on column orbyt_private.account_grants.revoked_at is 'When the secrets were destroyed.';
 
 create table orbyt_private.account_secrets (
   account_id uuid not null,
@@ -358,6 +396,33 @@ comment on column orbyt_private.account_secrets.sealed is 'Version byte, IV, cip
 comment on column orbyt_private.account_secrets.key_id is 'Which master key.';
 comment on column orbyt_private.account_secrets.expires_at is 'When the token ends.';
 comment on column orbyt_private.account_secrets.updated_at is 'When it was written.';
+
+create table orbyt_private.retired_keys (
+  key_id text not null,
+  retired_at timestamptz not null default now(),
+  constraint retired_keys_pkey primary key (key_id)
+);
+comment on table orbyt_private.retired_keys is
+  'Master keys that were deleted for good. What a worker still seals with one of them is refused, and no other key gets the name.';
+comment on column orbyt_private.retired_keys.key_id is 'Its id.';
+comment on column orbyt_private.retired_keys.retired_at is 'When.';
+
+create table orbyt_private.operator_issues (
+  code text not null,
+  first_seen_at timestamptz not null default now(),
+  last_seen_at timestamptz not null default now(),
+  count integer not null default 1,
+  detail text not null default '',
+  constraint operator_issues_pkey primary key (code),
+  constraint operator_issues_code_fkey foreign key (code) references orbyt.error_catalog (code)
+);
+comment on table orbyt_private.operator_issues is
+  'What only the operator can put right, found out from what happens to many accounts. One row per cause, until it is cleared.';
+comment on column orbyt_private.operator_issues.code is 'Code of error_catalog.';
+comment on column orbyt_private.operator_issues.first_seen_at is 'First time.';
+comment on column orbyt_private.operator_issues.last_seen_at is 'Last time.';
+comment on column orbyt_private.operator_issues.count is 'How often.';
+comment on column orbyt_private.operator_issues.detail is 'What it was seen at.';
 
 -- Limits ---------------------------------------------------------------------------------------------------------------
 
@@ -462,6 +527,8 @@ alter table orbyt_private.job_steps enable row level security;
 alter table orbyt_private.account_changes enable row level security;
 alter table orbyt_private.account_grants enable row level security;
 alter table orbyt_private.account_secrets enable row level security;
+alter table orbyt_private.retired_keys enable row level security;
+alter table orbyt_private.operator_issues enable row level security;
 alter table orbyt_private.throttles enable row level security;
 alter table orbyt_private.outage_reports enable row level security;
 alter table orbyt_private.breakers enable row level security;

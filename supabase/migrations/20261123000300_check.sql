@@ -143,6 +143,20 @@ end
 $$;
 comment on function orbyt_private.check_media(jsonb) is 'Problems with the shape of the media array, whatever the platform.';
 
+create function orbyt_private.is_user_tag(p_tag jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+  select case when pg_catalog.jsonb_typeof(p_tag) is distinct from 'object' then false
+              else coalesce(pg_catalog.jsonb_typeof(p_tag -> 'username'), '') = 'string'
+                and not exists (select from pg_catalog.jsonb_object_keys(p_tag) as k where k not in ('username', 'x', 'y', 'media'))
+                and not exists (select from unnest(array['x', 'y', 'media']) as n
+                                where coalesce(pg_catalog.jsonb_typeof(p_tag -> n), 'null') not in ('number', 'null')) end
+$$;
+comment on function orbyt_private.is_user_tag(jsonb) is 'Whether a value is {username, x?, y?, media?}.';
+
 create function orbyt_private.are_user_tags(p_value jsonb)
 returns boolean
 language sql
@@ -151,11 +165,7 @@ set search_path = ''
 as $$
   select pg_catalog.jsonb_typeof(p_value) = 'array' and not exists (
     select from pg_catalog.jsonb_array_elements(case when pg_catalog.jsonb_typeof(p_value) = 'array' then p_value else '[]' end) as t (tag)
-    where case when pg_catalog.jsonb_typeof(t.tag) <> 'object' then true
-               else pg_catalog.jsonb_typeof(t.tag -> 'username') is distinct from 'string'
-                 or exists (select from pg_catalog.jsonb_object_keys(t.tag) as k where k not in ('username', 'x', 'y', 'media'))
-                 or exists (select from unnest(array['x', 'y', 'media']) as n
-                            where coalesce(pg_catalog.jsonb_typeof(t.tag -> n), 'null') not in ('number', 'null')) end)
+    where not orbyt_private.is_user_tag(t.tag))
 $$;
 comment on function orbyt_private.are_user_tags(jsonb) is 'Whether a value is a list of {username, x?, y?, media?}.';
 
@@ -169,6 +179,7 @@ declare
   v_key text;
   v_kind text;
   v_value jsonb;
+  v_entry text;
 begin
   if p_options is null or pg_catalog.jsonb_typeof(p_options) <> 'object' then
     return query select 'option_invalid', 'options', 'an object is expected';
@@ -187,17 +198,23 @@ begin
       return query select 'option_invalid', 'options.' || v_key, 'a whole number is expected';
     elsif v_kind = 'string' and pg_catalog.jsonb_typeof(v_value) <> 'string' then
       return query select 'option_invalid', 'options.' || v_key, 'a string is expected';
-    elsif v_kind = 'string[]' and (
-        pg_catalog.jsonb_typeof(v_value) <> 'array'
-        or exists (select from pg_catalog.jsonb_array_elements(case when pg_catalog.jsonb_typeof(v_value) = 'array' then v_value else '[]' end) as x (e)
-                   where pg_catalog.jsonb_typeof(x.e) <> 'string')) then
-      return query select 'option_invalid', 'options.' || v_key, 'a list of strings is expected';
+    elsif v_kind in ('string[]', 'user_tags') then
+      v_entry := case when v_kind = 'string[]' then 'a string' else '{username, x?, y?, media?}' end;
+      if pg_catalog.jsonb_typeof(v_value) <> 'array' then
+        return query select 'option_invalid', 'options.' || v_key,
+          'a list of ' || case when v_kind = 'string[]' then 'strings' else v_entry end || ' is expected';
+      else
+        -- Each wrong entry by its number, for the form to mark.
+        return query
+          select 'option_invalid', 'options.' || v_key || '[' || (e.n - 1) || ']', v_entry || ' is expected'
+          from pg_catalog.jsonb_array_elements(v_value) with ordinality as e (entry, n)
+          where case when v_kind = 'string[]' then pg_catalog.jsonb_typeof(e.entry) <> 'string' else not orbyt_private.is_user_tag(e.entry) end
+          order by e.n;
+      end if;
     elsif v_kind like 'enum:%' and (
         pg_catalog.jsonb_typeof(v_value) <> 'string'
         or not (v_value #>> '{}') = any (pg_catalog.string_to_array(pg_catalog.substr(v_kind, 6), '|'))) then
       return query select 'option_invalid', 'options.' || v_key, 'one of ' || pg_catalog.replace(pg_catalog.substr(v_kind, 6), '|', ', ') || ' is expected';
-    elsif v_kind = 'user_tags' and not orbyt_private.are_user_tags(v_value) then
-      return query select 'option_invalid', 'options.' || v_key, 'a list of {username, x?, y?, media?} is expected';
     end if;
   end loop;
 end
@@ -329,13 +346,28 @@ begin
     from unnest(v_tags) as t (tag);
     if v_tag_units > (p_limits ->> 'tags_utf16_units_max')::integer then
       return query select 'tags_invalid', 'options.tags', v_tag_units || ' characters with separators, at most ' || (p_limits ->> 'tags_utf16_units_max');
-    elsif exists (select from unnest(v_tags) as t (tag) where t.tag ~ '[<>\u0001-\u001f\u007f]') then
-      return query select 'tags_invalid', 'options.tags', 'a tag has no <, > or control characters';
+    else
+      return query
+        select 'tags_invalid', 'options.tags[' || (e.n - 1) || ']', 'a tag has no <, > or control characters'
+        from pg_catalog.jsonb_array_elements(v_options -> 'tags') with ordinality as e (value, n)
+        where pg_catalog.jsonb_typeof(e.value) = 'string' and orbyt_private.trim_blank(e.value #>> '{}') ~ '[<>\u0001-\u001f\u007f]'
+        order by e.n;
     end if;
   end if;
 end
 $$;
 comment on function orbyt_private.check_youtube(jsonb, jsonb, orbyt.post_kind, text, text, jsonb, jsonb) is 'Problems that only YouTube has with a post, by the row alone.';
+
+-- Adding to a time at the end of the calendar is an error of PostgreSQL's own, which no form could show.
+create function orbyt_private.later(p_at timestamptz, p_by interval)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+  select case when p_at between '1000-01-01+00' and '3000-01-01+00' then p_at + p_by else 'infinity' end
+$$;
+comment on function orbyt_private.later(timestamptz, interval) is 'That much later; infinity for a time that check_times refuses anyway.';
 
 create function orbyt_private.check_times(p_publish_at timestamptz, p_expires_at timestamptz)
 returns table (code text, field text, detail text)
@@ -344,8 +376,7 @@ stable
 set search_path = ''
 as $$
 begin
-  if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
-     or not pg_catalog.isfinite(p_publish_at) then
+  if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400)) then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
   elsif p_publish_at < '2001-01-01' then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the past';

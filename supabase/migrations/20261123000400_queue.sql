@@ -36,6 +36,19 @@ comment on function orbyt_private.was_published(uuid) is 'Whether the visible ca
 
 -- Lanes -----------------------------------------------------------------------------------------------------------------
 
+create function orbyt_private.paused_until(p_account_id uuid, p_phase orbyt_private.job_phase)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+  select max(t.until)
+  from orbyt_private.throttles t
+  where t.scope = 'account' and t.key = p_account_id::text and (t.phase = 'publish' or p_phase <> 'publish')
+$$;
+comment on function orbyt_private.paused_until(uuid, orbyt_private.job_phase) is
+  'Until when an account is left alone in that lane, by a limit or by a person; null if it is not. Its status is another matter.';
+
 -- Lock first, compute after: each statement of this function takes a new snapshot, so what another transaction committed
 -- before it let go of the lane is seen. Computing first would lose wake-ups when two inserts meet.
 create function orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[])
@@ -48,8 +61,7 @@ begin
   select distinct k.account_id, k.phase, a.platform,
          coalesce((orbyt_private.setting(k.phase::text || '_in_flight_max'))::integer, 1),
          case when a.status <> 'active' then 'infinity'::timestamptz
-              else (select max(t.until) from orbyt_private.throttles t
-                    where t.scope = 'account' and t.key = a.account_id::text and (t.phase = 'publish' or k.phase <> 'publish')) end
+              else orbyt_private.paused_until(a.account_id, k.phase) end
   from unnest(p_account_ids, p_phases) as k (account_id, phase)
   join orbyt.accounts a on a.account_id = k.account_id
   where not exists (select from orbyt_private.lanes l where l.account_id = k.account_id and l.phase = k.phase)
@@ -74,7 +86,8 @@ begin
       -- A lane made while the account's status was changing may have been made from the old one.
       blocked_until = (
         select case when a.status <> 'active' then 'infinity'::timestamptz
-                    when l.blocked_until < 'infinity' then l.blocked_until end
+                    when l.blocked_until = 'infinity' then orbyt_private.paused_until(l.account_id, l.phase)
+                    else l.blocked_until end
         from orbyt.accounts a where a.account_id = l.account_id)
   where (l.account_id, l.phase) in (select k.account_id, k.phase from unnest(p_account_ids, p_phases) as k (account_id, phase));
 end
@@ -113,7 +126,7 @@ begin
   new.media := coalesce(new.media, '[]'::jsonb);
   new.options := coalesce(new.options, '{}'::jsonb);
   new.publish_at := coalesce(new.publish_at, now());
-  new.expires_at := coalesce(new.expires_at, new.publish_at + interval '24 hours');
+  new.expires_at := coalesce(new.expires_at, orbyt_private.later(new.publish_at, interval '24 hours'));
 
   select * into v_account from orbyt.accounts a where a.account_id = new.account_id;
   -- Another user's account is answered like one that does not exist, so that ids cannot be tried out.
@@ -132,7 +145,7 @@ begin
          and exists (select from orbyt.publish_jobs j where j.user_id = new.user_id and j.client_ref = new.client_ref)) then
     new.run_at := coalesce(new.run_at, now());
     if new.expires_at <= new.publish_at then
-      new.expires_at := new.publish_at + interval '24 hours';
+      new.expires_at := orbyt_private.later(new.publish_at, interval '24 hours');
     end if;
     return new;
   end if;
@@ -219,9 +232,9 @@ begin
       perform orbyt_private.raise_error('job_already_started');
     end if;
     if new.publish_at is distinct from old.publish_at and new.expires_at is not distinct from old.expires_at then
-      new.expires_at := new.publish_at + (old.expires_at - old.publish_at);
+      new.expires_at := orbyt_private.later(new.publish_at, old.expires_at - old.publish_at);
     end if;
-    new.expires_at := coalesce(new.expires_at, new.publish_at + interval '24 hours');
+    new.expires_at := coalesce(new.expires_at, orbyt_private.later(new.publish_at, interval '24 hours'));
     select * into v_problem
     from orbyt_private.check_content(new.platform, new.kind, new.title, new.caption, new.media, new.options, new.publish_at, new.expires_at)
     limit 1;

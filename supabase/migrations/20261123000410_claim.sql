@@ -156,6 +156,19 @@ as $$
 $$;
 comment on function orbyt_private.retire_worker(uuid) is 'A worker says goodbye after it gave its jobs back.';
 
+create function orbyt_private.use_key(p_worker_id uuid, p_key_id text, p_now timestamptz default now())
+returns void
+language sql
+security definer
+set search_path = ''
+as $$
+  update orbyt_private.workers w
+  set key_id = p_key_id, key_since = p_now
+  where w.worker_id = p_worker_id and w.key_id is distinct from p_key_id
+$$;
+comment on function orbyt_private.use_key(uuid, text, timestamptz) is
+  'A worker says which master key it seals with from now on: a key is deleted only when nobody seals with it.';
+
 -- Claim ---------------------------------------------------------------------------------------------------------------------
 
 create function orbyt_private.claim_jobs(

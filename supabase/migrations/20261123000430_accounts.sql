@@ -45,6 +45,45 @@ end
 $$;
 comment on function orbyt_private.hold_account_jobs(uuid, integer) is 'Hold a batch of the waiting jobs of an account that cannot be used. Returns how many.';
 
+create function orbyt_private.cancel_account_jobs(p_account_id uuid, p_limit integer default 200)
+returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_jobs uuid[];
+  v_count integer;
+begin
+  -- Two statements: only one that begins after the rows are locked sees every call that was begun before.
+  select pg_catalog.array_agg(x.job_id) into v_jobs
+  from (
+    select q.job_id
+    from orbyt_private.job_queue q
+    join orbyt.publish_jobs j on j.job_id = q.job_id
+    where q.account_id = p_account_id
+      and not orbyt_private.publish_is_open(q.job_id) and not orbyt_private.was_published(q.job_id)
+    order by q.job_id
+    limit p_limit
+    for update of j, q skip locked
+  ) x;
+  with changed as (
+    update orbyt.publish_jobs j
+    set status = 'cancelled', error_code = null, error_message = null
+    where j.job_id = any (v_jobs) and not orbyt_private.publish_is_open(j.job_id) and not orbyt_private.was_published(j.job_id)
+    returning j.job_id, j.user_id, j.status, j.stage, j.attempt
+  ), noted as (
+    insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt)
+    select c.job_id, c.user_id, 'cancelled', c.status, c.stage, c.attempt from changed c
+    returning 1
+  )
+  select count(*) into v_count from noted;
+  return v_count;
+end
+$$;
+comment on function orbyt_private.cancel_account_jobs(uuid, integer) is
+  'Cancel a batch of the open jobs of an account. Those whose visible call was begun stay. Returns how many.';
+
 create function orbyt_private.release_account_jobs(p_account_id uuid, p_limit integer default 200)
 returns integer
 language plpgsql
@@ -101,19 +140,25 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+  v_batch integer := 200;
+  v_cancel boolean;
 begin
   if new.status is not distinct from old.status then
     return null;
   end if;
   perform orbyt_private.lock_lanes(new.account_id);
   update orbyt_private.lanes l
-  set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
+  -- Whoever comes back is still left alone as long as the account is paused or limited.
+  set blocked_until = case when new.status <> 'active' then 'infinity'::timestamptz
+                           else orbyt_private.paused_until(new.account_id, l.phase) end
   where l.account_id = new.account_id;
   -- The first batch at once, so that the user sees it; upkeep does the rest.
-  insert into orbyt_private.account_changes (account_id) values (new.account_id);
+  v_cancel := new.status = 'disconnected' and coalesce(pg_catalog.current_setting('orbyt.disconnect_jobs', true), '') = 'cancel';
+  insert into orbyt_private.account_changes (account_id, cancel) values (new.account_id, v_cancel);
   if new.status = 'active' then
     perform orbyt_private.release_account_jobs(new.account_id);
-  else
+  elsif not v_cancel or orbyt_private.cancel_account_jobs(new.account_id, v_batch) < v_batch then
     perform orbyt_private.hold_account_jobs(new.account_id);
   end if;
   return null;

@@ -314,9 +314,9 @@ begin
   -- Rest of the batches that the trigger on accounts began. Only accounts whose status changed are looked at, however many
   -- jobs are held elsewhere.
   for v_change in
-    select x.account_id, a.status, pg_catalog.array_agg(x.change_id) as change_ids
+    select x.account_id, a.status, pg_catalog.array_agg(x.change_id) as change_ids, pg_catalog.bool_or(x.cancel) as cancel
     from (
-      select c.account_id, c.change_id from orbyt_private.account_changes c
+      select c.account_id, c.change_id, c.cancel from orbyt_private.account_changes c
       order by c.change_id limit 200
       for update skip locked
     ) x
@@ -325,8 +325,14 @@ begin
     order by x.account_id
   loop
     v_done := case when v_change.status = 'active' then orbyt_private.release_account_jobs(v_change.account_id, p_limit)
+                   when v_change.status = 'disconnected' and v_change.cancel then orbyt_private.cancel_account_jobs(v_change.account_id, p_limit)
                    else orbyt_private.hold_account_jobs(v_change.account_id, p_limit) end;
     v_count := v_count + v_done;
+    -- What cannot be cancelled because its visible call was begun is looked after like everything else.
+    if v_change.cancel and v_change.status = 'disconnected' and v_done < p_limit then
+      v_done := orbyt_private.hold_account_jobs(v_change.account_id, p_limit);
+      v_count := v_count + v_done;
+    end if;
     -- A job that a worker has in its hands is not held here; that worker finds out by itself.
     if v_done < p_limit then
       delete from orbyt_private.account_changes c where c.change_id = any (v_change.change_ids);
@@ -435,6 +441,10 @@ as $$
           select x.bucket, max(x.units_max) as units_max, sum(x.units) as used
           from orbyt_private.quota_uses x where x.used_at > p_now - interval '24 hours'
           group by x.bucket, x.key) u
-        group by u.bucket) q), '[]'::jsonb))
+        group by u.bucket) q), '[]'::jsonb),
+    -- What the operator should know of and has not cleared: one row per cause.
+    'issues', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', i.code, 'count', i.count))
+      from orbyt_private.operator_issues i), '[]'::jsonb))
 $$;
 comment on function orbyt_private.queue_facts(timestamptz) is 'Numbers for /metrics, read from small tables only.';

@@ -1,5 +1,18 @@
 -- Orbyt: sealed tokens. The plaintext never reaches SQL; the master keys live in Supabase Vault.
 
+create function orbyt_private.active_key_id()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select coalesce(
+    orbyt_private.setting('active_key_id') #>> '{}',
+    (select pg_catalog.substr(s.name, 11) from vault.secrets s where s.name like 'orbyt\_key\_%' order by s.created_at desc limit 1))
+$$;
+comment on function orbyt_private.active_key_id() is 'Id of the master key that seals; null if there is none. Asked with every heartbeat, so that workers notice a new one.';
+
 create function orbyt_private.master_keys()
 returns table (key_id text, key_base64 text, active boolean)
 language sql
@@ -9,10 +22,7 @@ set search_path = ''
 as $$
   -- Only secrets named orbyt_key_<id>: one unreadable secret of somebody else must not stop us, so the names are
   -- filtered before anything is decrypted.
-  select pg_catalog.substr(s.name, 11), d.decrypted_secret,
-         s.name = 'orbyt_key_' || coalesce(orbyt_private.setting('active_key_id') #>> '{}', '')
-           or (orbyt_private.setting('active_key_id') is null
-               and s.created_at = (select max(n.created_at) from vault.secrets n where n.name like 'orbyt\_key\_%'))
+  select pg_catalog.substr(s.name, 11), d.decrypted_secret, s.name = 'orbyt_key_' || orbyt_private.active_key_id()
   from vault.secrets s
   join vault.decrypted_secrets d on d.id = s.id
   where s.name like 'orbyt\_key\_%'
@@ -34,7 +44,9 @@ begin
   if p_key_id !~ '^[a-z0-9_.:-]{1,64}$' then
     raise exception using errcode = '22023', message = 'a key id is made of a-z, 0-9 and _ . : -';
   end if;
-  if exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id) then
+  -- Nor one that was retired: what a frozen worker sealed with the old one would look as if the new one opened it.
+  if exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id)
+     or exists (select from orbyt_private.retired_keys r where r.key_id = p_key_id) then
     return false;
   end if;
   v_id := vault.create_secret('placeholder', 'orbyt_key_' || p_key_id, 'Orbyt: master key for account tokens');
@@ -45,7 +57,35 @@ begin
 end
 $$;
 comment on function orbyt_private.create_master_key(text) is
-  'Make a new master key of 32 random bytes inside the database, put it into Vault and make it the active one. Returns false if that id exists. For the operator, not for the worker''s role.';
+  'Make a new master key of 32 random bytes inside the database, put it into Vault and make it the active one. Returns false if that id exists or was retired. For the operator, not for the worker''s role.';
+
+-- A worker that was frozen beyond its lease counts as dead, so the key it seals with may be retired under its hands. Whoever
+-- writes something sealed shares the key's lock until it commits; whoever retires the key takes it alone, and sees all of that.
+create function orbyt_private.hold_keys(p_key_ids text[])
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_key_id text;
+begin
+  for v_key_id in select distinct k.id from unnest(p_key_ids) as k (id) where k.id is not null order by 1 loop
+    perform pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtextextended('orbyt_key/' || v_key_id, 0));
+  end loop;
+  return not exists (select from orbyt_private.retired_keys r where r.key_id = any (p_key_ids));
+end
+$$;
+comment on function orbyt_private.hold_keys(text[]) is 'Keep these master keys from being retired until the end of the transaction; false if one already was.';
+
+create function orbyt_private.key_ids(p_secrets jsonb)
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+  select pg_catalog.array_agg(distinct x.key_id) from pg_catalog.jsonb_to_recordset(coalesce(p_secrets, '[]'::jsonb)) as x (key_id text)
+$$;
+comment on function orbyt_private.key_ids(jsonb) is 'Master keys that sealed secrets given as [{key_id, …}] need.';
 
 create function orbyt_private.read_grant(p_account_id uuid)
 returns table (login text, version bigint, status text, kind text, sealed bytea, key_id text, expires_in_seconds double precision)
@@ -64,18 +104,25 @@ comment on function orbyt_private.read_grant(uuid) is 'Sealed secrets of an acco
 
 create function orbyt_private.write_secrets(p_account_id uuid, p_secrets jsonb)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+begin
+  -- Callers that can answer have asked before; nobody else writes what nobody can open.
+  if not orbyt_private.hold_keys(orbyt_private.key_ids(p_secrets)) then
+    perform orbyt_private.raise_error('secret_unreadable');
+  end if;
   insert into orbyt_private.account_secrets (account_id, kind, sealed, key_id, expires_at, updated_at)
   select p_account_id, x.kind, pg_catalog.decode(x.sealed, 'base64'), x.key_id,
          now() + pg_catalog.make_interval(secs => x.expires_in_seconds), now()
   from pg_catalog.jsonb_to_recordset(p_secrets) as x (kind text, sealed text, key_id text, expires_in_seconds double precision)
   where x.sealed is not null
   on conflict (account_id, kind) do update
-  set sealed = excluded.sealed, key_id = excluded.key_id, expires_at = excluded.expires_at, updated_at = excluded.updated_at
+  set sealed = excluded.sealed, key_id = excluded.key_id, expires_at = excluded.expires_at, updated_at = excluded.updated_at;
+end
 $$;
-comment on function orbyt_private.write_secrets(uuid, jsonb) is 'Write sealed secrets given as [{kind, sealed (base64), key_id, expires_in_seconds}]. What is not named stays.';
+comment on function orbyt_private.write_secrets(uuid, jsonb) is
+  'Write sealed secrets given as [{kind, sealed (base64), key_id, expires_in_seconds}]. What is not named stays. Refuses (secret_unreadable) what is sealed with a retired key.';
 
 -- One refresher at a time, across all workers. The lease outlives the longest possible call.
 create function orbyt_private.begin_refresh(
@@ -119,9 +166,10 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-  v_expires double precision;
 begin
+  if not orbyt_private.hold_keys(orbyt_private.key_ids(p_secrets)) then
+    return 'changed';
+  end if;
   update orbyt_private.account_grants g
   set version = g.version + 1, refresh_lease_until = null, refresh_lease_id = null, refreshed_at = now(),
       refresh_failed_at = null, refresh_error_code = null, refresh_not_before = null
@@ -130,14 +178,66 @@ begin
     return 'changed';
   end if;
   perform orbyt_private.write_secrets(p_account_id, p_secrets);
+  -- Where there is no refresh token, the connection ends with the token that is extended (Instagram Login).
   update orbyt.accounts a
-  set checked_at = now(), scopes = coalesce(p_scopes, a.scopes)
+  set checked_at = now(), scopes = coalesce(p_scopes, a.scopes),
+      token_expires_at = case when exists (select from orbyt_private.account_secrets s where s.account_id = p_account_id and s.kind = 'refresh_token')
+                              then a.token_expires_at
+                              else (select s.expires_at from orbyt_private.account_secrets s where s.account_id = p_account_id and s.kind = 'access_token') end
   where a.account_id = p_account_id;
   return 'ok';
 end
 $$;
 comment on function orbyt_private.finish_refresh(uuid, bigint, uuid, jsonb, text[]) is
-  'Store refreshed tokens if nobody changed the grant meanwhile (compare and set). An old worker never overwrites a newer reconnect.';
+  'Store refreshed tokens if nobody changed the grant meanwhile (compare and set) and the key they are sealed with is not retired: ok or changed. An old worker never overwrites a newer reconnect.';
+
+-- An account is lost to a confirmed rejection. The caller has made sure that the grant that was refused is the stored one.
+create function orbyt_private.lose_account(p_account_id uuid, p_code text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  update orbyt.accounts a
+  set status = 'needs_reauth', error_code = orbyt_private.known_code(p_code), checked_at = now()
+  where a.account_id = p_account_id and a.status = 'active';
+  -- Google ends grants after seven days while an app's consent screen is in testing. Source: Google Identity, "Using OAuth 2.0"
+  -- (refresh token expiration), read 2026-11. One account may be chance; it says how often.
+  if found and p_code = 'google_grant_invalid' and exists (
+      select from orbyt_private.account_grants g
+      where g.account_id = p_account_id and g.granted_at between now() - interval '7.5 days' and now() - interval '6.5 days') then
+    perform orbyt_private.raise_operator_issue('google_consent_testing_mode', 'a Google grant ended after seven days');
+  end if;
+end
+$$;
+comment on function orbyt_private.lose_account(uuid, text) is
+  'An active account needs its user; its jobs are held. A Google grant that ends after seven days is an issue for the operator.';
+
+create function orbyt_private.raise_operator_issue(p_code text, p_detail text default '')
+returns void
+language sql
+security definer
+set search_path = ''
+as $$
+  insert into orbyt_private.operator_issues as i (code, detail)
+  values (orbyt_private.known_code(p_code), pg_catalog.left(coalesce(p_detail, ''), 500))
+  on conflict (code) do update
+  set last_seen_at = now(), count = i.count + 1, detail = excluded.detail
+$$;
+comment on function orbyt_private.raise_operator_issue(text, text) is 'Something only the operator can put right. The same again is counted, not repeated.';
+
+create function orbyt_private.clear_operator_issue(p_code text)
+returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  delete from orbyt_private.operator_issues i where i.code = p_code;
+  return found;
+end
+$$;
+comment on function orbyt_private.clear_operator_issue(text) is 'The operator has put it right. False if there was no such issue.';
 
 create function orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision)
 returns text
@@ -157,9 +257,7 @@ begin
   end if;
   -- Only a confirmed rejection disconnects; a network blip never does.
   if v_dead then
-    update orbyt.accounts a
-    set status = 'needs_reauth', error_code = p_code, checked_at = now()
-    where a.account_id = p_account_id and a.status = 'active';
+    perform orbyt_private.lose_account(p_account_id, p_code);
   end if;
   return 'ok';
 end
@@ -179,9 +277,7 @@ begin
   if not found and (p_version <> 0 or exists (select from orbyt_private.account_grants g where g.account_id = p_account_id)) then
     return 'changed';
   end if;
-  update orbyt.accounts a
-  set status = 'needs_reauth', error_code = orbyt_private.known_code(p_code), checked_at = now()
-  where a.account_id = p_account_id and a.status = 'active';
+  perform orbyt_private.lose_account(p_account_id, p_code);
   return 'ok';
 end
 $$;
@@ -197,6 +293,9 @@ set search_path = ''
 as $$
   -- Accounts of jobs due within a day first, early enough for the user to act; then grants idle for a month, so that
   -- Google does not drop them for disuse (six months). Source: Google Identity, "Using OAuth 2.0", read 2026-11.
+  -- Instagram Login: a token lives 60 days and can be extended while it does, once it is 24 hours old. Source: Meta, "Refresh
+  -- Access Token" of the Instagram Platform, read 2026-11. Twenty days are room for an outage of ours; one that has ended
+  -- already is tried as well, so that its account says so.
   select a.account_id, a.platform
   from orbyt.accounts a
   join orbyt_private.account_grants g on g.account_id = a.account_id
@@ -204,14 +303,20 @@ as $$
     and g.login = any (p_logins)
     and (g.refresh_not_before is null or g.refresh_not_before <= p_now)
     and (g.refresh_lease_until is null or g.refresh_lease_until <= p_now)
-    and (
+    and case when g.login = 'instagram' then
+      coalesce(g.refreshed_at, g.granted_at) < p_now - interval '24 hours'
+      and exists (
+        select from orbyt_private.account_secrets s
+        where s.account_id = a.account_id and s.kind = 'access_token' and s.expires_at < p_now + interval '20 days')
+    else
       (coalesce(g.refreshed_at, g.granted_at) < p_now - interval '12 hours'
        and exists (
          select from orbyt_private.job_queue q
          where q.account_id = a.account_id and q.run_at between p_now - interval '1 day' and p_now + interval '24 hours'))
       or coalesce(g.refreshed_at, g.granted_at) < p_now - interval '30 days'
-    )
-  order by coalesce(g.refreshed_at, g.granted_at)
+    end
+  -- One that just failed goes to the end, so that those that fail never keep the others from their turn.
+  order by greatest(coalesce(g.refreshed_at, g.granted_at), g.refresh_failed_at)
   limit p_limit
 $$;
 comment on function orbyt_private.accounts_to_refresh(text[], integer, timestamptz) is 'Accounts whose connection should be tried now, of the logins whose grants can be renewed.';
@@ -242,7 +347,10 @@ $$;
 comment on function orbyt_private.connect_account(uuid, text, text, text, text, text[], text, uuid) is
   'First half of connecting: the account row (kept when it exists already) and its grant. It becomes active with store_grant, once its secrets are sealed for its id.';
 
-create function orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[] default null, p_token_expires_in_seconds double precision default null)
+create function orbyt_private.store_grant(
+  p_account_id uuid, p_secrets jsonb, p_scopes text[] default null, p_token_expires_in_seconds double precision default null,
+  p_data_access_expires_in_seconds double precision default null
+)
 returns text
 language plpgsql
 security definer
@@ -260,10 +368,11 @@ begin
   -- Becoming active releases the jobs that were held for it (trigger on accounts).
   update orbyt.accounts a
   set status = 'active', error_code = null, scopes = coalesce(p_scopes, a.scopes), checked_at = now(),
-      token_expires_at = now() + pg_catalog.make_interval(secs => p_token_expires_in_seconds)
+      token_expires_at = now() + pg_catalog.make_interval(secs => p_token_expires_in_seconds),
+      data_access_expires_at = now() + pg_catalog.make_interval(secs => p_data_access_expires_in_seconds)
   where a.account_id = p_account_id;
   return 'ok';
 end
 $$;
-comment on function orbyt_private.store_grant(uuid, jsonb, text[], double precision) is
+comment on function orbyt_private.store_grant(uuid, jsonb, text[], double precision, double precision) is
   'Second half: swap in the secrets of a validated grant and activate the account, in one transaction. Its held jobs go on by themselves.';

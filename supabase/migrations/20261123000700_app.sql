@@ -100,7 +100,7 @@ begin
   end if;
   update orbyt.publish_jobs j
   set publish_at = coalesce(p_publish_at, now()),
-      expires_at = coalesce(p_expires_at, coalesce(p_publish_at, now()) + (j.expires_at - j.publish_at))
+      expires_at = coalesce(p_expires_at, orbyt_private.later(coalesce(p_publish_at, now()), j.expires_at - j.publish_at))
   where j.job_id = p_job_id
   returning * into v_job;
   perform orbyt_private.add_event(v_job, 'rescheduled');
@@ -130,9 +130,10 @@ begin
     v_problems := pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('code', 'account_not_found', 'field', 'account_id', 'detail', ''));
   else
     if v_account.status <> 'active' then
+      -- The insert is accepted for an account that has to be reconnected: the job waits for it. Worth knowing before, all the same.
       v_problems := v_problems || pg_catalog.jsonb_build_object(
         'code', case when v_account.status = 'disconnected' then 'account_disconnected' else 'account_needs_reauth' end,
-        'field', 'account_id', 'detail', '');
+        'field', 'account_id', 'detail', '', 'blocking', v_account.status = 'disconnected');
     end if;
     if not exists (select from orbyt.platforms p where p.platform = v_account.platform and p.enabled) then
       v_problems := v_problems || pg_catalog.jsonb_build_object('code', 'platform_not_configured', 'field', 'account_id', 'detail', '');
@@ -141,17 +142,17 @@ begin
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', c.code, 'field', c.field, 'detail', c.detail))
       from orbyt_private.check_content(
         v_account.platform, p_kind, p_title, p_caption, coalesce(p_media, '[]'::jsonb), coalesce(p_options, '{}'::jsonb),
-        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb) || p_storage_problems;
+        v_publish_at, coalesce(p_expires_at, orbyt_private.later(v_publish_at, interval '24 hours'))) c), '[]'::jsonb) || p_storage_problems;
   end if;
   return (
-    select coalesce(pg_catalog.jsonb_agg(x.problem || pg_catalog.jsonb_build_object(
-             'title', e.title, 'what_happened', e.what_happened, 'what_to_do', e.what_to_do, 'action', e.action)), '[]'::jsonb)
-    from pg_catalog.jsonb_array_elements(v_problems) as x (problem)
+    select coalesce(pg_catalog.jsonb_agg('{"blocking": true}'::jsonb || x.problem || pg_catalog.jsonb_build_object(
+             'title', e.title, 'what_happened', e.what_happened, 'what_to_do', e.what_to_do, 'action', e.action) order by x.n), '[]'::jsonb)
+    from pg_catalog.jsonb_array_elements(v_problems) with ordinality as x (problem, n)
     left join orbyt.error_catalog e on e.code = x.problem ->> 'code');
 end
 $$;
 comment on function orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb) is
-  'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted. What the caller cannot read in Storage only the caller''s role can tell, so it is given.';
+  'All problems of a post, as an array of {code, field, detail, blocking, title, what_happened, what_to_do, action}; without a blocking one the insert will be accepted. What the caller cannot read in Storage only the caller''s role can tell, so it is given.';
 
 -- The RPCs ------------------------------------------------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ as $$
     from orbyt_private.storage_problems($5) p))
 $$;
 comment on function orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz) is
-  'Pre-flight without inserting: every problem the insert would be refused for, with the field to mark. An empty array means fine.';
+  'Pre-flight without inserting: every problem the insert would be refused for, with the field to mark; blocking is false where the job would be accepted and wait for its account. An empty array means fine.';
 
 -- For people with the SQL editor --------------------------------------------------------------------------------------------
 
@@ -301,97 +302,3 @@ begin
 end
 $$;
 comment on function orbyt_private.retry_by_code(text, integer) is 'Try again all jobs that failed for one cause and certainly were not published.';
-
--- Views for admins (the dashboard runs as postgres; the app sees its own rows through them) ---------------------------------
-
-create view orbyt.queue_overview with (security_invoker = on) as
-select j.platform, j.status, j.stage, j.error_code, count(*) as jobs, min(j.run_at) as next_run_at, min(j.created_at) as oldest_created_at
-from orbyt.publish_jobs j
-where j.status in ('queued', 'publishing', 'held')
-group by j.platform, j.status, j.stage, j.error_code;
-comment on view orbyt.queue_overview is 'Open jobs by platform, status, stage and cause.';
-comment on column orbyt.queue_overview.platform is 'Platform.';
-comment on column orbyt.queue_overview.status is 'Status.';
-comment on column orbyt.queue_overview.stage is 'Stage.';
-comment on column orbyt.queue_overview.error_code is 'Cause, if something is in the way.';
-comment on column orbyt.queue_overview.jobs is 'How many.';
-comment on column orbyt.queue_overview.next_run_at is 'When the first of them is looked at next.';
-comment on column orbyt.queue_overview.oldest_created_at is 'Oldest of them.';
-
-create view orbyt.jobs_needing_attention with (security_invoker = on) as
-select j.job_id, j.account_id, a.name as account_name, j.platform, j.status, j.stage, j.error_code, e.what_happened, e.who_acts, e.what_to_do,
-       j.publish_at, j.run_at, j.attempt, j.updated_at
-from orbyt.publish_jobs j
-join orbyt.accounts a on a.account_id = j.account_id
-left join orbyt.error_catalog e on e.code = j.error_code
-where j.status = 'held'
-  or (j.status in ('queued', 'publishing') and j.run_at < now() - interval '10 minutes' and j.updated_at < now() - interval '10 minutes');
-comment on view orbyt.jobs_needing_attention is 'Held jobs, and jobs that should have been taken up more than ten minutes ago and in which nothing has moved since.';
-comment on column orbyt.jobs_needing_attention.job_id is 'The job.';
-comment on column orbyt.jobs_needing_attention.account_id is 'Its account.';
-comment on column orbyt.jobs_needing_attention.account_name is 'Name of the account.';
-comment on column orbyt.jobs_needing_attention.platform is 'Platform.';
-comment on column orbyt.jobs_needing_attention.status is 'Status.';
-comment on column orbyt.jobs_needing_attention.stage is 'Stage.';
-comment on column orbyt.jobs_needing_attention.error_code is 'Cause.';
-comment on column orbyt.jobs_needing_attention.what_happened is 'The cause in a sentence.';
-comment on column orbyt.jobs_needing_attention.who_acts is 'Who has to act.';
-comment on column orbyt.jobs_needing_attention.what_to_do is 'What to do.';
-comment on column orbyt.jobs_needing_attention.publish_at is 'When it should be public.';
-comment on column orbyt.jobs_needing_attention.run_at is 'When it is looked at next.';
-comment on column orbyt.jobs_needing_attention.attempt is 'How often it was taken up.';
-comment on column orbyt.jobs_needing_attention.updated_at is 'Last change.';
-
-create view orbyt.connection_health with (security_invoker = on) as
-select a.account_id, a.user_id, a.platform, a.name, a.status, a.error_code, a.checked_at, a.token_expires_at,
-       (select count(*) from orbyt.publish_jobs j where j.account_id = a.account_id and j.user_id = a.user_id and j.status in ('queued', 'publishing')) as open_jobs,
-       (select count(*) from orbyt.publish_jobs j where j.account_id = a.account_id and j.user_id = a.user_id and j.status = 'held') as held_jobs
-from orbyt.accounts a;
-comment on view orbyt.connection_health is 'Every account with its state and the jobs that depend on it.';
-comment on column orbyt.connection_health.account_id is 'The account.';
-comment on column orbyt.connection_health.user_id is 'Owner.';
-comment on column orbyt.connection_health.platform is 'Platform.';
-comment on column orbyt.connection_health.name is 'Name.';
-comment on column orbyt.connection_health.status is 'Status.';
-comment on column orbyt.connection_health.error_code is 'Why it needs attention.';
-comment on column orbyt.connection_health.checked_at is 'When it was last seen working.';
-comment on column orbyt.connection_health.token_expires_at is 'When the connection ends if nothing renews it.';
-comment on column orbyt.connection_health.open_jobs is 'Jobs queued or publishing.';
-comment on column orbyt.connection_health.held_jobs is 'Jobs held.';
-
-create view orbyt_private.workers_alive with (security_invoker = on) as
-select w.worker_id, w.host, w.version, w.started_at, w.heartbeat_at, w.lease_until,
-       case when w.stopped_at is not null then 'stopped' when w.lease_until > now() then 'alive' else 'silent' end as state,
-       (select count(*) from orbyt_private.job_queue q where q.worker_id = w.worker_id) as jobs
-from orbyt_private.workers w;
-comment on view orbyt_private.workers_alive is 'Worker processes: alive, stopped, or silent (their jobs are taken back).';
-comment on column orbyt_private.workers_alive.worker_id is 'The worker.';
-comment on column orbyt_private.workers_alive.host is 'Machine or container.';
-comment on column orbyt_private.workers_alive.version is 'Version.';
-comment on column orbyt_private.workers_alive.started_at is 'Start.';
-comment on column orbyt_private.workers_alive.heartbeat_at is 'Last sign of life.';
-comment on column orbyt_private.workers_alive.lease_until is 'Its lease.';
-comment on column orbyt_private.workers_alive.state is 'alive, stopped or silent.';
-comment on column orbyt_private.workers_alive.jobs is 'Jobs it has claimed.';
-
-create view orbyt_private.quota_left with (security_invoker = on) as
-select l.bucket, l.key, l.units_max, l.units_used, case when l.closed_at is null then l.units_max - l.units_used else 0 end as units_left,
-       l.resets_at,
-       (select count(*) from orbyt.publish_jobs j
-        where l.bucket = 'youtube_uploads' and j.platform = 'youtube' and j.status = 'queued' and j.publish_at < l.resets_at) as scheduled_before_reset
-from orbyt_private.quota_ledger l
-where l.resets_at > now()
-union all
-select u.bucket, u.key, max(u.units_max), sum(u.units)::integer, greatest(max(u.units_max) - sum(u.units)::integer, 0),
-       min(u.used_at) + interval '24 hours', null
-from orbyt_private.quota_uses u
-where u.used_at > now() - interval '24 hours'
-group by u.bucket, u.key;
-comment on view orbyt_private.quota_left is 'Allowance of the current window: used, left, and what is scheduled against it.';
-comment on column orbyt_private.quota_left.bucket is 'Bucket.';
-comment on column orbyt_private.quota_left.key is 'Project or account.';
-comment on column orbyt_private.quota_left.units_max is 'Allowance.';
-comment on column orbyt_private.quota_left.units_used is 'Used or reserved.';
-comment on column orbyt_private.quota_left.units_left is 'Left.';
-comment on column orbyt_private.quota_left.resets_at is 'When it resets; in a rolling window, when the oldest use comes back.';
-comment on column orbyt_private.quota_left.scheduled_before_reset is 'Queued uploads that want to go out before the reset; null for rolling windows.';

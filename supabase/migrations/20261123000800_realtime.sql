@@ -28,7 +28,7 @@ as $$
 begin
   perform orbyt_private.broadcast(new.user_id, 'publish_job', pg_catalog.jsonb_build_object(
     'job_id', new.job_id, 'post_id', new.post_id, 'account_id', new.account_id, 'platform', new.platform,
-    'status', new.status, 'stage', new.stage, 'progress', new.progress, 'run_at', new.run_at,
+    'status', new.status, 'stage', new.stage, 'progress', new.progress, 'publish_at', new.publish_at, 'run_at', new.run_at,
     'permalink', new.permalink, 'error_code', new.error_code, 'retryable', new.retryable, 'needs_reauth', new.needs_reauth,
     'version', new.version));
   return null;
@@ -38,12 +38,38 @@ comment on function orbyt_private.publish_jobs_broadcast() is 'One message per v
 
 create trigger publish_jobs_broadcast_insert after insert on orbyt.publish_jobs
   for each row execute function orbyt_private.publish_jobs_broadcast();
+-- What a person can see: where the job is, and what it is (another device of the same user may show it). Worker-internal are the
+-- attempt, and when a job without a problem is looked at next: polling a platform would otherwise be a message every few seconds.
 create trigger publish_jobs_broadcast_update after update on orbyt.publish_jobs
   for each row
-  when ((old.status, old.stage, old.progress, old.run_at, old.permalink, old.error_code, old.retryable, old.needs_reauth)
+  when ((old.status, old.stage, old.progress, old.permalink, old.error_code, old.retryable, old.needs_reauth,
+         old.kind, old.title, old.caption, old.media, old.options, old.publish_at, old.expires_at, old.published_at,
+         case when old.error_code is not null then old.run_at end)
         is distinct from
-        (new.status, new.stage, new.progress, new.run_at, new.permalink, new.error_code, new.retryable, new.needs_reauth))
+        (new.status, new.stage, new.progress, new.permalink, new.error_code, new.retryable, new.needs_reauth,
+         new.kind, new.title, new.caption, new.media, new.options, new.publish_at, new.expires_at, new.published_at,
+         case when new.error_code is not null then new.run_at end))
   execute function orbyt_private.publish_jobs_broadcast();
+
+-- An admin deletes an open job, or one of today's. What upkeep deletes after the retention time nobody has on screen.
+create function orbyt_private.publish_jobs_broadcast_delete()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform orbyt_private.broadcast(old.user_id, 'publish_job_deleted', pg_catalog.jsonb_build_object(
+    'job_id', old.job_id, 'post_id', old.post_id, 'account_id', old.account_id, 'version', old.version + 1));
+  return null;
+end
+$$;
+comment on function orbyt_private.publish_jobs_broadcast_delete() is 'A job is gone. Larger than every version it had.';
+
+create trigger publish_jobs_broadcast_delete after delete on orbyt.publish_jobs
+  for each row
+  when (old.status in ('queued', 'publishing', 'held') or old.updated_at > now() - interval '1 day')
+  execute function orbyt_private.publish_jobs_broadcast_delete();
 
 create function orbyt_private.accounts_broadcast()
 returns trigger
@@ -63,7 +89,8 @@ create trigger accounts_broadcast_insert after insert on orbyt.accounts
   for each row execute function orbyt_private.accounts_broadcast();
 create trigger accounts_broadcast_update after update on orbyt.accounts
   for each row
-  when ((old.status, old.error_code, old.name) is distinct from (new.status, new.error_code, new.name))
+  when ((old.status, old.error_code, old.name, old.handle, old.picture_url, old.scopes)
+        is distinct from (new.status, new.error_code, new.name, new.handle, new.picture_url, new.scopes))
   execute function orbyt_private.accounts_broadcast();
 
 create function orbyt_private.side_tasks_broadcast()
@@ -87,6 +114,27 @@ create trigger side_tasks_broadcast_update after update on orbyt.side_tasks
   when ((old.status, old.error_code) is distinct from (new.status, new.error_code))
   execute function orbyt_private.side_tasks_broadcast();
 
+create function orbyt_private.connect_sessions_broadcast()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'connect_session', pg_catalog.jsonb_build_object(
+    'session_id', new.session_id, 'platform', new.platform, 'status', new.status, 'error_code', new.error_code, 'version', new.version));
+  return null;
+end
+$$;
+comment on function orbyt_private.connect_sessions_broadcast() is 'One message per visible change of a session. The candidates are read from the row.';
+
+create trigger connect_sessions_broadcast_insert after insert on orbyt.connect_sessions
+  for each row execute function orbyt_private.connect_sessions_broadcast();
+create trigger connect_sessions_broadcast_update after update on orbyt.connect_sessions
+  for each row
+  when ((old.status, old.error_code) is distinct from (new.status, new.error_code))
+  execute function orbyt_private.connect_sessions_broadcast();
+
 do $$
 begin
   if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
@@ -98,6 +146,9 @@ begin
     end if;
     if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'side_tasks') then
       alter publication supabase_realtime add table orbyt.side_tasks;
+    end if;
+    if not exists (select from pg_catalog.pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'orbyt' and tablename = 'connect_sessions') then
+      alter publication supabase_realtime add table orbyt.connect_sessions;
     end if;
   end if;
 end
@@ -120,13 +171,20 @@ end
 $$;
 
 grant execute on function orbyt.cancel_job(uuid), orbyt.retry_job(uuid), orbyt.reschedule_job(uuid, timestamptz, timestamptz),
-  orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz)
+  orbyt.check_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz),
+  orbyt.begin_connect(text, text, text, uuid), orbyt.finish_connect(uuid, text[], text), orbyt.disconnect(uuid, text)
   to authenticated, service_role;
 -- Called by the invoker functions above; each checks ownership itself.
 grant execute on function orbyt_private.cancel_own_job(uuid), orbyt_private.retry_own_job(uuid),
   orbyt_private.reschedule_own_job(uuid, timestamptz, timestamptz),
-  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb)
+  orbyt_private.check_own_post(uuid, orbyt.post_kind, text, text, jsonb, jsonb, timestamptz, timestamptz, jsonb),
+  orbyt_private.begin_own_connect(text, text, text, uuid), orbyt_private.finish_own_connect(uuid, text[], text),
+  orbyt_private.disconnect_own_account(uuid, text)
   to authenticated, service_role;
+-- The callback door that has the secret key (Edge Function); the worker's own door calls the private ones.
+grant execute on function orbyt.connect_callback(text, text, text, text), orbyt.callback_key(),
+  orbyt_private.connect_callback(text, text, text, text, timestamptz), orbyt_private.callback_key()
+  to service_role;
 -- What the writer of a row can read in Storage is asked as that role, by check_post and by a trigger.
 grant execute on function orbyt_private.percent_decoded(text), orbyt_private.is_public_object(text, text),
   orbyt_private.can_read_object(text, text), orbyt_private.storage_problems(jsonb), orbyt_private.raise_error(text, text, text)
@@ -135,6 +193,8 @@ grant execute on function orbyt_private.percent_decoded(text), orbyt_private.is_
 grant execute on function
   orbyt_private.register_worker(uuid, text, text, jsonb, double precision, timestamptz),
   orbyt_private.heartbeat(uuid, double precision, timestamptz),
+  orbyt_private.active_key_id(),
+  orbyt_private.use_key(uuid, text, timestamptz),
   orbyt_private.take_back(timestamptz, integer),
   orbyt_private.return_jobs(uuid, uuid[], timestamptz),
   orbyt_private.retire_worker(uuid),
@@ -174,12 +234,30 @@ grant execute on function
   orbyt_private.fail_refresh(uuid, bigint, uuid, text, double precision),
   orbyt_private.mark_needs_reauth(uuid, bigint, text),
   orbyt_private.accounts_to_refresh(text[], integer, timestamptz),
-  orbyt_private.connect_account(uuid, text, text, text, text, text[], text, uuid),
-  orbyt_private.store_grant(uuid, jsonb, text[], double precision)
+  orbyt_private.raise_operator_issue(text, text),
+  orbyt_private.set_connect_app(text, text[], text, text, text, jsonb, jsonb, boolean, text),
+  orbyt_private.keep_connect_apps(text[]),
+  orbyt_private.set_connect_return_to(jsonb),
+  orbyt_private.set_connect_proof(boolean),
+  orbyt_private.add_callback_key(text, jsonb, uuid, bytea, text),
+  orbyt_private.read_callback_key(text),
+  orbyt_private.callback_key(),
+  orbyt_private.connect_facts(),
+  orbyt_private.connect_callback(text, text, text, text, timestamptz),
+  orbyt_private.claim_connects(uuid, integer, timestamptz),
+  orbyt_private.offer_candidates(uuid, integer, jsonb, boolean, jsonb, text[], timestamptz),
+  orbyt_private.fail_connect(uuid, integer, text, text),
+  orbyt_private.expire_connects(timestamptz, integer),
+  orbyt_private.read_account(uuid),
+  orbyt_private.accounts_to_check(uuid, integer, double precision, timestamptz),
+  orbyt_private.note_check(uuid, bigint, text, double precision, double precision, text[], double precision),
+  orbyt_private.accounts_to_revoke(uuid, integer, double precision, timestamptz),
+  orbyt_private.note_revoke_failed(uuid, text, double precision),
+  orbyt_private.finish_disconnect(uuid, text),
+  orbyt_private.disconnect_by_platform_user(text, text, boolean, timestamptz),
+  orbyt_private.deletion_status(text),
+  orbyt_private.secrets_to_reseal(text, integer, text),
+  orbyt_private.reseal(text, bytea, bytea, text),
+  orbyt_private.key_status(),
+  orbyt_private.wake_media(text[], integer, interval, timestamptz)
   to orbyt_worker;
-
--- The migrations' own view of the world, for people: select on the admin views is the owner's (postgres) alone, except
--- where row level security already shows everybody just their own rows.
-revoke all on orbyt.queue_overview, orbyt.jobs_needing_attention, orbyt.connection_health from public, anon, authenticated, service_role, orbyt_worker;
-grant select on orbyt.queue_overview, orbyt.jobs_needing_attention, orbyt.connection_health to authenticated, service_role;
-revoke all on orbyt_private.workers_alive, orbyt_private.quota_left from public, anon, authenticated, service_role, orbyt_worker;

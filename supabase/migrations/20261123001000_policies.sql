@@ -12,5 +12,8 @@ create policy publish_jobs_update on orbyt.publish_jobs for update to authentica
   using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 create policy job_events_select on orbyt.job_events for select to authenticated using (user_id = (select auth.uid()));
 create policy side_tasks_select on orbyt.side_tasks for select to authenticated using (user_id = (select auth.uid()));
+create policy connect_sessions_select on orbyt.connect_sessions for select to authenticated using (user_id = (select auth.uid()));
+-- Both: the topic that is joined, and that of the message, so that who may listen to one topic does not read those of the others.
 create policy orbyt_own_topic on realtime.messages for select to authenticated
-  using (extension = 'broadcast' and (select realtime.topic()) = 'orbyt:' || (select auth.uid())::text);
+  using (extension = 'broadcast' and topic = 'orbyt:' || (select auth.uid())::text
+         and (select realtime.topic()) = 'orbyt:' || (select auth.uid())::text);

@@ -64,6 +64,31 @@ export type OrbytErrorCode =
   | "account_needs_reauth"
   | "account_permission_missing"
   | "account_wrong_channel"
+  | "return_to_not_allowed"
+  | "connect_too_many"
+  | "connect_session_not_found"
+  | "connect_session_not_choosable"
+  | "connect_candidate_unknown"
+  | "connect_candidate_unusable"
+  | "connect_expired"
+  | "connect_proof_missing"
+  | "connect_interrupted"
+  | "connect_denied"
+  | "connect_cancelled"
+  | "connect_state_unknown"
+  | "connect_state_used"
+  | "connect_platform_refused"
+  | "connect_code_rejected"
+  | "connect_scopes_missing"
+  | "connect_no_pages"
+  | "connect_no_instagram"
+  | "connect_no_channel"
+  | "connect_role_missing"
+  | "connect_page_token_missing"
+  | "connect_not_professional"
+  | "connect_app_not_live"
+  | "connect_no_refresh_token"
+  | "connect_list_incomplete"
   | "not_allowed"
   | "job_not_found"
   | "job_already_started"
@@ -116,7 +141,6 @@ export type OrbytErrorCode =
   | "meta_checkpoint"
   | "meta_role_lost"
   | "meta_permission_missing"
-  | "meta_login_refused"
   | "meta_app_signature_refused"
   | "meta_app_capability_missing"
   | "meta_token_wrong_kind"
@@ -195,9 +219,13 @@ export type OrbytErrorCode =
   | "internal_error"
   | "database_unavailable"
   | "worker_lost"
+  | "held_by_hand"
+  | "edit_not_possible"
+  | "account_paused"
   | "lease_too_short"
   | "spool_full"
   | "vault_key_missing"
+  | "http_address_unavailable"
   | "secret_unreadable";
 
 /** The part of the system an error belongs to. */
@@ -244,6 +272,9 @@ export type OrbytOutcome =
   | "unknown"
   | "published";
 
+/** How to show it. info: it goes on by itself, or is a remark; warning: it waits for somebody; error: it has ended. */
+export type OrbytSeverity = "info" | "warning" | "error";
+
 export interface OrbytErrorInfo {
   readonly area: OrbytErrorArea;
   /** A few words for a heading. */
@@ -261,6 +292,7 @@ export interface OrbytErrorInfo {
   /** The job is held for somebody instead of failed. */
   readonly holds: boolean;
   readonly outcome: OrbytOutcome;
+  readonly severity: OrbytSeverity;
 }
 
 /** The catalog. A database newer than this file may send a code that is not in it: treat `undefined` as an unknown error. */
@@ -276,6 +308,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   title_too_long: {
     area: "input",
@@ -288,6 +321,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   title_invalid: {
     area: "input",
@@ -300,6 +334,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   caption_too_long: {
     area: "input",
@@ -312,6 +347,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   caption_invalid: {
     area: "input",
@@ -324,6 +360,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   caption_missing: {
     area: "input",
@@ -336,6 +373,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   tags_invalid: {
     area: "input",
@@ -348,6 +386,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   category_invalid: {
     area: "input",
@@ -360,6 +399,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   kind_not_supported: {
     area: "input",
@@ -372,6 +412,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_missing: {
     area: "input",
@@ -384,6 +425,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_not_allowed: {
     area: "input",
@@ -396,6 +438,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_count: {
     area: "input",
@@ -408,6 +451,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_type_not_supported: {
     area: "input",
@@ -420,6 +464,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_url_invalid: {
     area: "input",
@@ -432,6 +477,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_url_not_https: {
     area: "input",
@@ -444,6 +490,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_url_forbidden: {
     area: "input",
@@ -456,6 +503,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_invalid: {
     area: "input",
@@ -468,6 +516,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   option_unknown: {
     area: "input",
@@ -480,6 +529,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   option_invalid: {
     area: "input",
@@ -492,6 +542,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   publish_at_invalid: {
     area: "input",
@@ -504,6 +555,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   expires_at_invalid: {
     area: "input",
@@ -516,6 +568,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_not_found: {
     area: "media",
@@ -528,6 +581,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_access_denied: {
     area: "media",
@@ -540,6 +594,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_is_playlist: {
     area: "media",
@@ -552,6 +607,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_empty: {
     area: "media",
@@ -564,6 +620,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_not_media: {
     area: "media",
@@ -576,6 +633,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_truncated: {
     area: "media",
@@ -588,6 +646,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   media_unreadable: {
     area: "media",
@@ -600,6 +659,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_too_large: {
     area: "media",
@@ -612,6 +672,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_too_small: {
     area: "media",
@@ -624,6 +685,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_too_long: {
     area: "media",
@@ -636,6 +698,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_too_short: {
     area: "media",
@@ -648,6 +711,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_no_video_stream: {
     area: "media",
@@ -660,6 +724,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_codec_not_supported: {
     area: "media",
@@ -672,6 +737,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_ratio_not_supported: {
     area: "media",
@@ -684,6 +750,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_dimensions_not_supported: {
     area: "media",
@@ -696,6 +763,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_frame_rate_not_supported: {
     area: "media",
@@ -708,6 +776,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_not_fast_start: {
     area: "media",
@@ -720,6 +789,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_changed: {
     area: "media",
@@ -732,6 +802,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   media_source_unavailable: {
     area: "media",
@@ -744,6 +815,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   media_source_slow: {
     area: "media",
@@ -756,6 +828,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   media_not_ready: {
     area: "media",
@@ -768,6 +841,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   media_rendition_missing: {
     area: "media",
@@ -780,6 +854,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_rendition_failed: {
     area: "media",
@@ -792,6 +867,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_remux_failed: {
     area: "media",
@@ -804,6 +880,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_drm_only: {
     area: "media",
@@ -816,6 +893,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   media_too_many_redirects: {
     area: "media",
@@ -828,6 +906,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   storage_not_configured: {
     area: "media",
@@ -840,6 +919,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   storage_credentials_invalid: {
     area: "media",
@@ -852,6 +932,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   storage_bucket_unusable: {
     area: "media",
@@ -864,6 +945,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   storage_unavailable: {
     area: "media",
@@ -876,6 +958,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   mux_asset_errored: {
     area: "mux",
@@ -888,6 +971,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   mux_live_stream: {
     area: "mux",
@@ -900,6 +984,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   mux_test_asset: {
     area: "mux",
@@ -912,6 +997,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   mux_credentials_invalid: {
     area: "mux",
@@ -924,6 +1010,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   mux_rate_limited: {
     area: "mux",
@@ -936,6 +1023,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   mux_signing_key_missing: {
     area: "mux",
@@ -948,6 +1036,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   account_not_found: {
     area: "account",
@@ -960,6 +1049,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   account_disconnected: {
     area: "account",
@@ -972,6 +1062,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   account_needs_reauth: {
     area: "account",
@@ -984,6 +1075,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   account_permission_missing: {
     area: "account",
@@ -996,6 +1088,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   account_wrong_channel: {
     area: "account",
@@ -1008,6 +1101,332 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
+  },
+  return_to_not_allowed: {
+    area: "account",
+    title: "Return link not allowed",
+    whatHappened: "The link to come back to after the login is not one this installation allows.",
+    whoActs: "app_developer",
+    action: "none",
+    whatToDo: "Send one of the links of ORBYT_CONNECT_RETURN_TO, exactly as it stands there.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_too_many: {
+    area: "account",
+    title: "Too many logins at once",
+    whatHappened: "Too many attempts to connect an account are open, or were begun within a few minutes.",
+    whoActs: "user",
+    action: "wait",
+    whatToDo: "Finish one of them, or wait ten minutes until they have expired.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_session_not_found: {
+    area: "account",
+    title: "Login not found",
+    whatHappened: "There is no attempt to connect with this id that belongs to the user.",
+    whoActs: "app_developer",
+    action: "none",
+    whatToDo: "Send the session_id of one of the user's own rows in orbyt.connect_sessions.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_session_not_choosable: {
+    area: "account",
+    title: "Nothing to choose",
+    whatHappened: "Accounts can be chosen only while the attempt to connect waits for it.",
+    whoActs: "app_developer",
+    action: "none",
+    whatToDo: "Call finish_connect once the session's status is choose; afterwards begin a new session.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_candidate_unknown: {
+    area: "account",
+    title: "Account not on offer",
+    whatHappened: "One of the chosen accounts is not among those this login offers.",
+    whoActs: "app_developer",
+    action: "choose_account",
+    whatToDo: "Send the platform_account_id of at least one of the session's candidates, and of nothing else.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_candidate_unusable: {
+    area: "account",
+    title: "Account cannot be used",
+    whatHappened: "One of the chosen accounts cannot be published to.",
+    whoActs: "user",
+    action: "choose_account",
+    whatToDo: "Choose accounts whose candidate says usable; the others carry the code that says why not.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_expired: {
+    area: "account",
+    title: "Login expired",
+    whatHappened: "Connecting took too long, so the attempt has expired.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_proof_missing: {
+    area: "account",
+    title: "Not the login of this app",
+    whatHappened: "The link back to the app carried a proof, and what was given is not it: the person who approved may be somebody else than the one who chooses.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Give finish_connect the proof of the link that led back to the app. If that link is lost, begin a new session.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_interrupted: {
+    area: "account",
+    title: "Login interrupted",
+    whatHappened: "Connecting was interrupted on our side. What the platform handed out can be used only once, so it has to be asked again.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_denied: {
+    area: "account",
+    title: "Access not given",
+    whatHappened: "Access to the account was declined on the platform's page.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again and allow the access, if the account is to be published to.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_cancelled: {
+    area: "account",
+    title: "Login cancelled",
+    whatHappened: "The login was left before it was finished.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_state_unknown: {
+    area: "account",
+    title: "Login not recognised",
+    whatHappened: "Somebody came back from a platform's page who was not sent there.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again from the app.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_state_used: {
+    area: "account",
+    title: "Login used already",
+    whatHappened: "The way back from the platform's page can be taken only once, and it was taken before.",
+    whoActs: "user",
+    action: "none",
+    whatToDo: "Look at the session; connect again if it has failed.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_platform_refused: {
+    area: "account",
+    title: "The platform refuses the login",
+    whatHappened: "The platform did not let the login happen and gave no reason a user could act on.",
+    whoActs: "operator",
+    action: "contact_operator",
+    whatToDo: "Try again; if it stays, check the app's settings at the platform: redirect address, scopes, login configuration.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_code_rejected: {
+    area: "account",
+    title: "The platform does not accept the login",
+    whatHappened: "The platform did not accept the login when it was redeemed: it was used already, has expired, or was meant for somebody else.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_scopes_missing: {
+    area: "account",
+    title: "Permissions missing",
+    whatHappened: "A permission that publishing needs was not given.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again and leave every permission ticked.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_no_pages: {
+    area: "account",
+    title: "No Facebook Page",
+    whatHappened: "The login gives access to no Facebook Page: the person manages none, or ticked none.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Connect again with the account that manages the Page, and tick every Page that is to be published to, now or later.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_no_instagram: {
+    area: "account",
+    title: "No Instagram account",
+    whatHappened: "None of the Pages of this login has a professional Instagram account linked to it.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Link the Instagram account to a Page in Facebook's settings and connect again, or log in with Instagram directly.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_no_channel: {
+    area: "account",
+    title: "No YouTube channel",
+    whatHappened: "There is no YouTube channel behind this Google account.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Create the channel on YouTube, or connect again with the Google or brand account it belongs to.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_role_missing: {
+    area: "account",
+    title: "Role on the Page is too low",
+    whatHappened: "The person who logged in may not create content on this Page.",
+    whoActs: "user",
+    action: "choose_account",
+    whatToDo: "Ask an administrator of the Page for the permission to create content, then connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_page_token_missing: {
+    area: "account",
+    title: "No access to the account",
+    whatHappened: "The platform lists this account but hands out no access to it.",
+    whoActs: "user",
+    action: "choose_account",
+    whatToDo: "Ask an administrator of the account for a role on it, then connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_not_professional: {
+    area: "account",
+    title: "Personal Instagram account",
+    whatHappened: "This Instagram account is a personal one; only professional accounts (business or creator) can be published to.",
+    whoActs: "user",
+    action: "choose_account",
+    whatToDo: "Switch it to a professional account in Instagram's settings, then connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_app_not_live: {
+    area: "account",
+    title: "App not released by the platform",
+    whatHappened: "This installation's app is not live at the platform, or was not given the access it needs, so only its testers can connect.",
+    whoActs: "operator",
+    action: "contact_operator",
+    whatToDo: "Finish the app review and switch the app to live, or add the person to its testers.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_no_refresh_token: {
+    area: "account",
+    title: "No lasting access",
+    whatHappened: "The platform gave access for a moment only, so nothing could be published later.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Remove the app in the platform's settings (third-party access), then connect again.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  connect_list_incomplete: {
+    area: "account",
+    title: "List of accounts incomplete",
+    whatHappened: "The platform did not give the whole list of accounts, so some may be missing.",
+    whoActs: "user",
+    action: "retry",
+    whatToDo: "Choose from what is there, or connect again if an account is missing.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
   },
   not_allowed: {
     area: "queue",
@@ -1020,6 +1439,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   job_not_found: {
     area: "queue",
@@ -1032,6 +1452,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   job_already_started: {
     area: "queue",
@@ -1044,6 +1465,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   job_already_finished: {
     area: "queue",
@@ -1056,6 +1478,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "unknown",
+    severity: "error",
   },
   job_not_retryable: {
     area: "queue",
@@ -1068,6 +1491,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "unknown",
+    severity: "error",
   },
   publish_in_progress: {
     area: "queue",
@@ -1080,6 +1504,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "unknown",
+    severity: "error",
   },
   duplicate_job: {
     area: "queue",
@@ -1092,6 +1517,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "unknown",
+    severity: "error",
   },
   deadline_missed: {
     area: "queue",
@@ -1104,6 +1530,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   outcome_unknown: {
     area: "queue",
@@ -1116,6 +1543,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "unknown",
+    severity: "warning",
   },
   step_timeout: {
     area: "queue",
@@ -1128,6 +1556,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   cancelled: {
     area: "queue",
@@ -1140,6 +1569,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   network_timeout: {
     area: "network",
@@ -1152,6 +1582,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   network_unreachable: {
     area: "network",
@@ -1164,6 +1595,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   network_tls: {
     area: "network",
@@ -1176,6 +1608,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   google_grant_invalid: {
     area: "google",
@@ -1188,6 +1621,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_client_invalid: {
     area: "google",
@@ -1200,6 +1634,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_client_deleted: {
     area: "google",
@@ -1212,6 +1647,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_consent_testing_mode: {
     area: "google",
@@ -1224,6 +1660,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_admin_policy: {
     area: "google",
@@ -1236,6 +1673,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_reauth_required: {
     area: "google",
@@ -1248,6 +1686,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_consent_denied: {
     area: "google",
@@ -1260,6 +1699,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   google_token_unavailable: {
     area: "google",
@@ -1272,6 +1712,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_no_channel: {
     area: "youtube",
@@ -1284,6 +1725,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   youtube_scope_missing: {
     area: "youtube",
@@ -1296,6 +1738,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   youtube_forbidden: {
     area: "youtube",
@@ -1308,6 +1751,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   youtube_account_closed: {
     area: "youtube",
@@ -1320,6 +1764,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   youtube_account_suspended: {
     area: "youtube",
@@ -1332,6 +1777,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   youtube_quota_exhausted: {
     area: "youtube",
@@ -1344,6 +1790,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_uploads_per_day_exhausted: {
     area: "youtube",
@@ -1356,6 +1803,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_channel_upload_limit: {
     area: "youtube",
@@ -1368,6 +1816,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_rate_limited: {
     area: "youtube",
@@ -1380,6 +1829,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_session_expired: {
     area: "youtube",
@@ -1392,6 +1842,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_upload_conflict: {
     area: "youtube",
@@ -1404,6 +1855,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   youtube_api_not_enabled: {
     area: "youtube",
@@ -1416,6 +1868,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   youtube_privacy_refused: {
     area: "youtube",
@@ -1428,6 +1881,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   youtube_license_refused: {
     area: "youtube",
@@ -1440,6 +1894,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   youtube_long_uploads_disabled: {
     area: "youtube",
@@ -1452,6 +1907,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   youtube_video_rejected_duplicate: {
     area: "youtube",
@@ -1464,6 +1920,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_video_rejected_length: {
     area: "youtube",
@@ -1476,6 +1933,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_video_rejected_copyright: {
     area: "youtube",
@@ -1488,6 +1946,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_video_rejected_terms: {
     area: "youtube",
@@ -1500,6 +1959,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_video_rejected_other: {
     area: "youtube",
@@ -1512,6 +1972,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_processing_failed: {
     area: "youtube",
@@ -1524,6 +1985,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_video_removed: {
     area: "youtube",
@@ -1536,6 +1998,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_privacy_differs: {
     area: "youtube",
@@ -1548,6 +2011,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   meta_token_invalid: {
     area: "meta",
@@ -1560,6 +2024,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_token_expired: {
     area: "meta",
@@ -1572,6 +2037,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_session_ended: {
     area: "meta",
@@ -1584,6 +2050,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_app_removed: {
     area: "meta",
@@ -1596,6 +2063,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_checkpoint: {
     area: "meta",
@@ -1608,6 +2076,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_role_lost: {
     area: "meta",
@@ -1620,6 +2089,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_permission_missing: {
     area: "meta",
@@ -1632,18 +2102,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
-  },
-  meta_login_refused: {
-    area: "meta",
-    title: "Login not completed",
-    whatHappened: "Meta did not accept the login: it took too long, was used before, or was made for another address.",
-    whoActs: "user",
-    action: "reconnect",
-    whatToDo: "Start connecting the account again.",
-    retryable: false,
-    needsReauth: false,
-    holds: false,
-    outcome: "not_published",
+    severity: "warning",
   },
   meta_app_signature_refused: {
     area: "meta",
@@ -1656,6 +2115,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_app_capability_missing: {
     area: "meta",
@@ -1668,6 +2128,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_token_wrong_kind: {
     area: "meta",
@@ -1680,6 +2141,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   meta_parameter_invalid: {
     area: "meta",
@@ -1692,6 +2154,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   meta_object_unreadable: {
     area: "meta",
@@ -1704,6 +2167,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_error_transient: {
     area: "meta",
@@ -1716,6 +2180,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_service_unavailable: {
     area: "meta",
@@ -1728,6 +2193,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_app_throttled: {
     area: "meta",
@@ -1740,6 +2206,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_account_throttled: {
     area: "meta",
@@ -1752,6 +2219,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_blocked: {
     area: "meta",
@@ -1764,6 +2232,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_duplicate_post: {
     area: "meta",
@@ -1776,6 +2245,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "unknown",
+    severity: "warning",
   },
   meta_upload_interrupted: {
     area: "meta",
@@ -1788,6 +2258,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_upload_offset_wrong: {
     area: "meta",
@@ -1800,6 +2271,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_upload_session_invalid: {
     area: "meta",
@@ -1812,6 +2284,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_upload_size_differs: {
     area: "meta",
@@ -1824,6 +2297,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_upload_failed: {
     area: "meta",
@@ -1836,6 +2310,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   meta_upload_unauthorized: {
     area: "meta",
@@ -1848,6 +2323,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   facebook_posting_too_fast: {
     area: "facebook",
@@ -1860,6 +2336,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   facebook_page_restricted: {
     area: "facebook",
@@ -1872,6 +2349,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   facebook_security_check: {
     area: "facebook",
@@ -1884,6 +2362,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   facebook_authorization_required: {
     area: "facebook",
@@ -1896,6 +2375,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   facebook_content_refused: {
     area: "facebook",
@@ -1908,6 +2388,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   facebook_link_refused: {
     area: "facebook",
@@ -1920,6 +2401,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   facebook_link_unreadable: {
     area: "facebook",
@@ -1932,6 +2414,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   facebook_file_refused: {
     area: "facebook",
@@ -1944,6 +2427,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   facebook_video_not_fetched: {
     area: "facebook",
@@ -1956,6 +2440,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   facebook_reel_duration: {
     area: "facebook",
@@ -1968,6 +2453,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   facebook_processing_failed: {
     area: "facebook",
@@ -1980,6 +2466,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   facebook_reels_per_day_exhausted: {
     area: "facebook",
@@ -1992,6 +2479,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   facebook_cover_refused: {
     area: "facebook",
@@ -2004,6 +2492,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   facebook_still_processing: {
     area: "facebook",
@@ -2016,6 +2505,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_thumbnail_not_allowed: {
     area: "youtube",
@@ -2028,6 +2518,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_thumbnail_rate_limited: {
     area: "youtube",
@@ -2040,6 +2531,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_thumbnail_too_early: {
     area: "youtube",
@@ -2052,6 +2544,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_side_scope_missing: {
     area: "youtube",
@@ -2064,6 +2557,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_playlist_not_found: {
     area: "youtube",
@@ -2076,6 +2570,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_playlist_full: {
     area: "youtube",
@@ -2088,6 +2583,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_playlist_refused: {
     area: "youtube",
@@ -2100,6 +2596,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   youtube_captions_rejected: {
     area: "youtube",
@@ -2112,6 +2609,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   instagram_media_not_fetched: {
     area: "instagram",
@@ -2124,6 +2622,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_media_fetch_slow: {
     area: "instagram",
@@ -2136,6 +2635,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_video_not_fetched: {
     area: "instagram",
@@ -2148,6 +2648,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_container_expired: {
     area: "instagram",
@@ -2160,6 +2661,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_container_missing: {
     area: "instagram",
@@ -2172,6 +2674,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_container_not_ready: {
     area: "instagram",
@@ -2184,6 +2687,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_container_not_created: {
     area: "instagram",
@@ -2196,6 +2700,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_container_failed: {
     area: "instagram",
@@ -2208,6 +2713,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_media_not_found: {
     area: "instagram",
@@ -2220,6 +2726,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_server_error: {
     area: "instagram",
@@ -2232,6 +2739,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_upload_failed: {
     area: "instagram",
@@ -2244,6 +2752,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_processing_failed: {
     area: "instagram",
@@ -2256,6 +2765,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_publishing_limit: {
     area: "instagram",
@@ -2268,6 +2778,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_action_blocked: {
     area: "instagram",
@@ -2280,6 +2791,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "unknown",
+    severity: "warning",
   },
   instagram_account_restricted: {
     area: "instagram",
@@ -2292,6 +2804,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   instagram_ads_permission_missing: {
     area: "instagram",
@@ -2304,6 +2817,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   instagram_cover_offset_invalid: {
     area: "instagram",
@@ -2316,6 +2830,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   instagram_too_many_tags: {
     area: "instagram",
@@ -2328,6 +2843,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   instagram_location_invalid: {
     area: "instagram",
@@ -2340,6 +2856,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   instagram_partnership_refused: {
     area: "instagram",
@@ -2352,6 +2869,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   instagram_trial_refused: {
     area: "instagram",
@@ -2364,6 +2882,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   instagram_containers_exhausted: {
     area: "instagram",
@@ -2376,6 +2895,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   instagram_media_id_unknown: {
     area: "instagram",
@@ -2388,6 +2908,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   instagram_kind_differs: {
     area: "instagram",
@@ -2400,6 +2921,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   instagram_comment_unclear: {
     area: "instagram",
@@ -2412,6 +2934,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   instagram_token_not_renewed: {
     area: "instagram",
@@ -2424,6 +2947,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   platform_unavailable: {
     area: "platform",
@@ -2436,6 +2960,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   platform_rate_limited: {
     area: "platform",
@@ -2448,6 +2973,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   platform_error_unmapped: {
     area: "platform",
@@ -2460,6 +2986,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   platform_answer_invalid: {
     area: "platform",
@@ -2472,6 +2999,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   platform_request_invalid: {
     area: "platform",
@@ -2484,6 +3012,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "error",
   },
   platform_auth_rejected: {
     area: "platform",
@@ -2496,6 +3025,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: true,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   side_task_not_allowed: {
     area: "platform",
@@ -2508,6 +3038,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   side_task_unknown: {
     area: "platform",
@@ -2520,6 +3051,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "published",
+    severity: "info",
   },
   platform_not_configured: {
     area: "platform",
@@ -2532,6 +3064,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
   platform_paused: {
     area: "platform",
@@ -2544,6 +3077,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   internal_error: {
     area: "internal",
@@ -2556,6 +3090,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   database_unavailable: {
     area: "internal",
@@ -2568,6 +3103,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   worker_lost: {
     area: "queue",
@@ -2580,6 +3116,46 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
+  },
+  held_by_hand: {
+    area: "queue",
+    title: "Held back",
+    whatHappened: "The people who run this service hold the post back.",
+    whoActs: "operator",
+    action: "contact_operator",
+    whatToDo: "Wait, or ask them. It goes out as soon as they release it.",
+    retryable: false,
+    needsReauth: false,
+    holds: true,
+    outcome: "not_published",
+    severity: "warning",
+  },
+  edit_not_possible: {
+    area: "queue",
+    title: "Edit not possible",
+    whatHappened: "A row cannot be changed like that by hand.",
+    whoActs: "operator",
+    action: "none",
+    whatToDo: "Do what the message says instead; docs/admin.md lists the edits that work.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
+  },
+  account_paused: {
+    area: "platform",
+    title: "Account paused",
+    whatHappened: "Publishing to this account is paused at the moment by the operator.",
+    whoActs: "operator",
+    action: "wait",
+    whatToDo: "Nothing: the post goes on by itself when the pause ends.",
+    retryable: true,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "info",
   },
   lease_too_short: {
     area: "internal",
@@ -2592,6 +3168,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   spool_full: {
     area: "internal",
@@ -2604,6 +3181,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: false,
     outcome: "not_published",
+    severity: "info",
   },
   vault_key_missing: {
     area: "internal",
@@ -2616,6 +3194,20 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
+  },
+  http_address_unavailable: {
+    area: "internal",
+    title: "Address of the endpoint not available",
+    whatHappened: "The worker could not start: the address or port of its HTTP endpoint is in use, or not one of this machine's.",
+    whoActs: "operator",
+    action: "contact_operator",
+    whatToDo: "Give each worker on a machine a port of its own (ORBYT_HTTP_PORT; 0 switches the endpoint off), and check ORBYT_HTTP_HOST.",
+    retryable: false,
+    needsReauth: false,
+    holds: false,
+    outcome: "not_published",
+    severity: "error",
   },
   secret_unreadable: {
     area: "internal",
@@ -2628,6 +3220,7 @@ export const orbytErrors: Readonly<Record<OrbytErrorCode, OrbytErrorInfo>> = {
     needsReauth: false,
     holds: true,
     outcome: "not_published",
+    severity: "warning",
   },
 };
 
@@ -2661,6 +3254,16 @@ export const orbytErrorOfSqlState: Readonly<Record<string, OrbytErrorCode>> = {
   "OR101": "account_not_found",
   "OR102": "account_disconnected",
   "OR103": "account_needs_reauth",
+  "OR110": "return_to_not_allowed",
+  "OR111": "connect_too_many",
+  "OR112": "connect_session_not_found",
+  "OR113": "connect_session_not_choosable",
+  "OR114": "connect_candidate_unknown",
+  "OR115": "connect_candidate_unusable",
+  "OR116": "connect_expired",
+  "OR117": "connect_interrupted",
+  "OR118": "connect_proof_missing",
+  "OR119": "secret_unreadable",
   "OR201": "job_not_found",
   "OR202": "job_already_started",
   "OR203": "job_already_finished",
@@ -2670,5 +3273,6 @@ export const orbytErrorOfSqlState: Readonly<Record<string, OrbytErrorCode>> = {
   "OR207": "outcome_unknown",
   "OR208": "step_timeout",
   "OR209": "cancelled",
+  "OR210": "edit_not_possible",
   "OR301": "platform_not_configured",
 };

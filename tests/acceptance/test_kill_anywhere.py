@@ -17,8 +17,7 @@ import pytest
 
 from orbyt_worker.local import ConnectedAccount, LocalDatabase
 from orbyt_worker.sandbox.postgres import PostgresServer
-from tests.fix_world import World
-from tests.forked_worker import ForkedWorker
+from tests.fix_world import MORTAL, World
 
 # Two cores: more processes at once only wait for each other.
 AT_ONCE = 4
@@ -36,6 +35,10 @@ BESIDE = (
     "accounts_to_refresh",
     "next_due_in_seconds",
     "heartbeat",
+    "use_key",
+    "expire_connects",
+    "accounts_to_check",
+    "accounts_to_revoke",
 )
 
 
@@ -57,10 +60,6 @@ def places(log: Path) -> list[Place]:
     return [Place(kind, name, int(nth)) for kind, name, nth in passed if int(nth) <= REPEATS_MAX and name not in BESIDE]
 
 
-def forked(world: World, name: str, **settings: object) -> ForkedWorker:
-    return ForkedWorker(world.environment(**settings), world.directory / f"{name}.log")
-
-
 # Larger than one chunk (8 MiB), so that the upload has a middle.
 SIZE_BYTES = 9_000_000
 
@@ -78,7 +77,7 @@ def test_killed_anywhere_the_video_is_there_exactly_once(
 
     recorded = tmp_path / "checkpoints"
     account = world.channel()
-    with forked(world, "recording", sandbox_checkpoint_log=recorded) as worker:
+    with world.worker(name="recording", **MORTAL, sandbox_checkpoint_log=recorded) as worker:
         world.wait_for(insert(world, account), "published")
         worker.stop()
     todo = places(recorded)
@@ -104,12 +103,12 @@ def test_killed_anywhere_the_video_is_there_exactly_once(
         try:
             account = one.channel()
             job_id = insert(one, account)
-            with forked(one, "first", sandbox_kill_at=place) as first:
+            with one.worker(name="first", **MORTAL, sandbox_kill_at=place) as first:
                 # None: this run passed the place less often than the recorded one (polls differ); it dies where it is.
                 code = first.wait(FIRST_SECONDS_MAX)
                 if code not in (None, -signal.SIGKILL):
                     return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
-            with forked(one, "second"):
+            with one.worker(name="second", **MORTAL):
                 row = one.wait_for(job_id, "published", "failed", "held", timeout_seconds=60)
             videos = one.videos(account)
             if row["status"] != "published" or len(videos) != 1:

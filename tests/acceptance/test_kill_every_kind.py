@@ -17,14 +17,12 @@ import pytest
 from orbyt_worker.local import LocalDatabase
 from orbyt_worker.sandbox.postgres import PostgresServer
 from tests.acceptance.kinds import CASES, Case, published
-from tests.acceptance.test_kill_anywhere import Place, forked, places
+from tests.acceptance.test_kill_anywhere import Place, places
 from tests.fix_world import World
 
 AT_ONCE = 4
 FIRST_SECONDS_MAX = 40.0
 SETTLE_SECONDS_MAX = 90.0
-# A visible call may take as long as the lease: longer than in other tests, because several workers start at once here.
-PATIENT = {"lease_seconds": 4, "heartbeat_seconds": 1}
 EVERYWHERE = os.environ.get("ORBYT_KILL_ALL", "") == "1"
 
 
@@ -46,7 +44,7 @@ def test_killed_around_the_visible_call_the_post_is_there_once_or_held(
     account = case.account(world)
     columns = case.columns(world)
     job_id = world.insert(account, **columns)
-    with forked(world, "recording", **PATIENT, sandbox_checkpoint_log=recorded) as worker:
+    with world.worker(name="recording", sandbox_checkpoint_log=recorded) as worker:
         world.wait_for(job_id, "published", timeout_seconds=SETTLE_SECONDS_MAX)
         worker.stop()
     passed = places(recorded)
@@ -63,12 +61,12 @@ def test_killed_around_the_visible_call_the_post_is_there_once_or_held(
         try:
             account = case.account(one)
             job_id = one.insert(account, **columns)
-            with forked(one, "first", **PATIENT, sandbox_kill_at=place) as first:
+            with one.worker(name="first", sandbox_kill_at=place) as first:
                 code = first.wait(FIRST_SECONDS_MAX)
                 # How often a poll happens differs from run to run; what is tested by default happens once, always.
                 if code != -signal.SIGKILL and not (EVERYWHERE and code is None):
                     return f"{place}: the first worker ended with {code}: {first.log_text()[-2000:]}"
-            with forked(one, "second", **PATIENT):
+            with one.worker(name="second"):
                 row = one.wait_for(job_id, "published", "failed", "held", timeout_seconds=SETTLE_SECONDS_MAX)
             count = len(published(one, account))
             held = (row["status"], row["error_code"]) == ("held", "outcome_unknown")

@@ -30,7 +30,7 @@ def memory_bytes(pid: int, name: str) -> int:
 def test_a_huge_video_passes_through_a_worker_that_stays_small(world: World) -> None:
     account = world.channel()
     log = world.sandbox.state.requests
-    with world.worker(lease_seconds=15, heartbeat_seconds=3) as worker:
+    with world.program(lease_seconds=15, heartbeat_seconds=3) as worker:
         # Idle means: everything is imported, every pool and thread was used once.
         small = world.insert(account, title="Small", media=[world.video()])
         assert world.wait_for(small, "published", "failed", "held")["status"] == "published"

@@ -44,9 +44,10 @@ def test_a_row_becomes_a_public_video(world: World) -> None:
 
 def test_a_scheduled_post_waits_prepared_and_goes_out_on_time(world: World) -> None:
     account = world.channel()
-    publish_at = datetime.now(UTC) + timedelta(seconds=8)
-    job_id = world.insert(account, title="Later", media=[world.video()], publish_at=publish_at)
     with world.worker():
+        world.wait_until(world.registered, timeout_seconds=60)
+        publish_at = datetime.now(UTC) + timedelta(seconds=8)
+        job_id = world.insert(account, title="Later", media=[world.video()], publish_at=publish_at)
         row = world.wait_for(job_id, "published", "failed", "held")
     (video,) = world.videos(account)
     assert video.public_since is not None
@@ -154,13 +155,14 @@ def test_a_file_replaced_before_its_time_is_looked_at_again(world: World) -> Non
     """Found in review: the first look was remembered, so the job failed on the new file for ever."""
     account = world.channel()
     world.sandbox.state.media.add("mine.mp4", size_bytes=400_000)
-    job_id = world.insert(
-        account,
-        title="Replaced",
-        media=[{"type": "video", "url": world.sandbox.state.media.url("mine.mp4")}],
-        publish_at=datetime.now(UTC) + timedelta(seconds=5),
-    )
     with world.worker(prepare_lead_seconds=0, youtube_finish_lead_seconds=0):
+        world.wait_until(world.registered, timeout_seconds=60)
+        job_id = world.insert(
+            account,
+            title="Replaced",
+            media=[{"type": "video", "url": world.sandbox.state.media.url("mine.mp4")}],
+            publish_at=datetime.now(UTC) + timedelta(seconds=5),
+        )
         world.wait_for(job_id, until=lambda row: row["status"] == "queued" and row["attempt"] == 1)
         world.sandbox.state.media.add("mine.mp4", size_bytes=500_000)
         row = world.wait_for(job_id, "published", "failed", "held", timeout_seconds=60)

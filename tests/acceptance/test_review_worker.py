@@ -145,7 +145,7 @@ async def test_the_refusal_of_a_replaced_grant_neither_stops_the_job_nor_disconn
 
 
 def test_the_master_key_is_not_in_the_statement_log(tmp_path: Path) -> None:
-    """`keys init` sends the key as a parameter; a server that logs statements keeps it for ever."""
+    """Sent as a parameter, a server that logs statements would keep it for ever."""
     from typer.testing import CliRunner
 
     from orbyt_worker.cli import main
@@ -156,4 +156,10 @@ def test_the_master_key_is_not_in_the_statement_log(tmp_path: Path) -> None:
         result = CliRunner().invoke(main, ["keys", "init", "--admin-url", database.url()])
         assert result.exit_code == 0, result.output
         (key,) = [row["key_base64"] for row in database.fetch("select key_base64 from orbyt_private.master_keys()")]
-        assert key not in server.log_path.read_text("utf-8", "replace")
+        result = CliRunner().invoke(main, ["keys", "rotate", "--admin-url", database.url()])
+        assert result.exit_code == 0, result.output
+        (new,) = [row["key_base64"] for row in database.fetch("select key_base64 from orbyt_private.master_keys()")]
+        assert new != key
+        text = server.log_path.read_text("utf-8", "replace")
+        assert "create_master_key" in text, "statements are logged"
+        assert [each for each in (key, new) if each in text] == []

@@ -9,16 +9,15 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from orbyt_worker.crypto import Keyring
 from orbyt_worker.db.pool import Database
 from orbyt_worker.db.queries import Queries
 from orbyt_worker.errors.codes import ErrorCode
 from orbyt_worker.errors.failure import Failure
 from orbyt_worker.health import Health
-from orbyt_worker.local import KEY_ID
 from orbyt_worker.logs import Redactor
 from orbyt_worker.platforms.http import ApiClient
 from orbyt_worker.platforms.registry import platforms
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.tokens import Tokens
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
@@ -37,10 +36,13 @@ async def tokens_of_a_worker(world: World) -> AsyncIterator[Tokens]:
     database = Database(settings.database_url.get_secret_value(), size_max=2)
     await database.open()
     client = ApiClient(runtime, sandbox=True)
+    queries = Queries(database, runtime)
+    keys = MasterKeys(queries, runtime)
+    await keys.load()
     try:
         yield Tokens(
-            queries=Queries(database, runtime),
-            keyring=Keyring({KEY_ID: world.key}, active=KEY_ID),
+            queries=queries,
+            keys=keys,
             platforms=platforms(settings),
             http=client,
             settings=settings,

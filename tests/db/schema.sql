@@ -22,6 +22,19 @@ ALTER TYPE orbyt.account_status OWNER TO postgres;
 
 COMMENT ON TYPE orbyt.account_status IS 'Whether a connected account can be published to.';
 
+CREATE TYPE orbyt.connect_status AS ENUM (
+    'started',
+    'exchanging',
+    'choose',
+    'connected',
+    'failed',
+    'expired'
+);
+
+ALTER TYPE orbyt.connect_status OWNER TO postgres;
+
+COMMENT ON TYPE orbyt.connect_status IS 'Where an attempt to connect accounts is: at the platform, being redeemed, waiting for the user''s choice. connected, failed and expired are final.';
+
 CREATE TYPE orbyt.job_stage AS ENUM (
     'waiting',
     'preparing',
@@ -92,6 +105,24 @@ CREATE TYPE orbyt_private.step_state AS ENUM (
 ALTER TYPE orbyt_private.step_state OWNER TO postgres;
 
 COMMENT ON TYPE orbyt_private.step_state IS 'saved = a partial result; recorded = a hidden step is done; begun = the visible call may have been made; confirmed = it was made and answered.';
+
+CREATE FUNCTION orbyt.begin_connect(platform text, return_to text, login text DEFAULT NULL::text, account_id uuid DEFAULT NULL::uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $_$ select orbyt_private.begin_own_connect($1, $2, $3, $4) $_$;
+
+ALTER FUNCTION orbyt.begin_connect(platform text, return_to text, login text, account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt.begin_connect(platform text, return_to text, login text, account_id uuid) IS 'Begin to connect accounts, or (account_id) to reconnect one: {session_id, authorize_url, expires_at}. Open the URL in the system browser. Errors: platform_not_configured, return_to_not_allowed, account_not_found, connect_too_many.';
+
+CREATE FUNCTION orbyt.callback_key() RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select orbyt_private.callback_key() $$;
+
+ALTER FUNCTION orbyt.callback_key() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt.callback_key() IS 'For the callback door: the public key to seal codes with, {key_id, jwk}.';
 
 CREATE TABLE orbyt.publish_jobs (
     job_id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -213,7 +244,90 @@ $_$;
 
 ALTER FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone) IS 'Pre-flight without inserting: every problem the insert would be refused for, with the field to mark. An empty array means fine.';
+COMMENT ON FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone) IS 'Pre-flight without inserting: every problem the insert would be refused for, with the field to mark; blocking is false where the job would be accepted and wait for its account. An empty array means fine.';
+
+CREATE FUNCTION orbyt.connect_callback(state_hash text, sealed_code text DEFAULT NULL::text, key_id text DEFAULT NULL::text, error text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $_$ select orbyt_private.connect_callback($1, $2, $3, $4) $_$;
+
+ALTER FUNCTION orbyt.connect_callback(state_hash text, sealed_code text, key_id text, error text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt.connect_callback(state_hash text, sealed_code text, key_id text, error text) IS 'For the callback door (Edge Function, with the secret key): where to send the browser.';
+
+CREATE TABLE orbyt.accounts (
+    account_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    platform text NOT NULL,
+    platform_account_id text NOT NULL,
+    name text NOT NULL,
+    handle text,
+    picture_url text,
+    status orbyt.account_status DEFAULT 'active'::orbyt.account_status NOT NULL,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    token_expires_at timestamp with time zone,
+    data_access_expires_at timestamp with time zone,
+    checked_at timestamp with time zone,
+    error_code text,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT accounts_needs_reauth_check CHECK (((status <> 'needs_reauth'::orbyt.account_status) OR (error_code IS NOT NULL)))
+);
+
+ALTER TABLE orbyt.accounts OWNER TO postgres;
+
+COMMENT ON TABLE orbyt.accounts IS 'Connected accounts: one customer identity on one platform. No tokens here.';
+
+COMMENT ON COLUMN orbyt.accounts.account_id IS 'Stays the same when the account is reconnected.';
+
+COMMENT ON COLUMN orbyt.accounts.user_id IS 'Owner.';
+
+COMMENT ON COLUMN orbyt.accounts.platform IS 'facebook, instagram or youtube.';
+
+COMMENT ON COLUMN orbyt.accounts.platform_account_id IS 'The platform''s own id: page id, Instagram user id, channel id.';
+
+COMMENT ON COLUMN orbyt.accounts.name IS 'Name to show.';
+
+COMMENT ON COLUMN orbyt.accounts.handle IS '@handle, where there is one.';
+
+COMMENT ON COLUMN orbyt.accounts.picture_url IS 'Public picture.';
+
+COMMENT ON COLUMN orbyt.accounts.status IS 'active, needs_reauth (the user must reconnect), disconnected.';
+
+COMMENT ON COLUMN orbyt.accounts.scopes IS 'Permissions granted.';
+
+COMMENT ON COLUMN orbyt.accounts.token_expires_at IS 'When the connection ends if nothing renews it. A time, not a token.';
+
+COMMENT ON COLUMN orbyt.accounts.data_access_expires_at IS 'When Meta ends the app''s access to the account''s data unless the user logs in again (90 days after the last time). Warn 14 days before.';
+
+COMMENT ON COLUMN orbyt.accounts.checked_at IS 'When the connection was last seen working.';
+
+COMMENT ON COLUMN orbyt.accounts.error_code IS 'Why it needs attention.';
+
+COMMENT ON COLUMN orbyt.accounts.version IS 'Grows with every change; drop late events by it.';
+
+COMMENT ON COLUMN orbyt.accounts.created_at IS 'When it was first connected.';
+
+COMMENT ON COLUMN orbyt.accounts.updated_at IS 'When it last changed.';
+
+CREATE FUNCTION orbyt.disconnect(account_id uuid, jobs text DEFAULT 'hold'::text) RETURNS orbyt.accounts
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $_$ select r.* from orbyt_private.disconnect_own_account($1, $2) as r $_$;
+
+ALTER FUNCTION orbyt.disconnect(account_id uuid, jobs text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt.disconnect(account_id uuid, jobs text) IS 'Disconnect an account. jobs: hold (they go on when it is connected again) or cancel its open ones; what is being published at this moment stays. Errors: account_not_found, option_invalid. Safe to repeat.';
+
+CREATE FUNCTION orbyt.finish_connect(session_id uuid, account_ids text[], proof text DEFAULT NULL::text) RETURNS SETOF orbyt.accounts
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $_$ select r.* from orbyt_private.finish_own_connect($1, $2, $3) as r $_$;
+
+ALTER FUNCTION orbyt.finish_connect(session_id uuid, account_ids text[], proof text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt.finish_connect(session_id uuid, account_ids text[], proof text) IS 'Connect the chosen candidates, given by their platform_account_id. proof: as it stood in the link back to the app, if it did. Errors: connect_session_not_found, connect_session_not_choosable, connect_expired, connect_proof_missing, connect_candidate_unknown, connect_candidate_unusable, connect_interrupted. Safe to repeat.';
 
 CREATE FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS orbyt.publish_jobs
     LANGUAGE sql
@@ -233,23 +347,54 @@ ALTER FUNCTION orbyt.retry_job(job_id uuid) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt.retry_job(job_id uuid) IS 'Try a failed or held job again, from where it stopped. Errors: job_not_found, job_already_finished, job_not_retryable, account_needs_reauth, account_disconnected. Safe to repeat.';
 
+CREATE FUNCTION orbyt_private.accounts_after_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- orbyt.disconnect has noted the wish before it comes here, so this is a person's edit: the grant is ended at the platform and the
+  -- tokens are destroyed all the same.
+  update orbyt_private.account_grants g
+  set version = g.version + 1, refresh_lease_until = null, refresh_lease_id = null, check_lease_until = null,
+      revoke_requested_at = case when new.status = 'disconnected' then now() end,
+      revoke_tried_at = null, revoke_lease_until = null, revoke_error_code = null
+  where g.account_id = new.account_id
+    and case when new.status = 'disconnected' then g.revoke_requested_at is null and g.revoked_at is null
+             else g.revoke_requested_at is not null end;
+  if found and new.status = 'disconnected' and coalesce((orbyt_private.setting('notify'))::boolean, true) then
+    perform pg_catalog.pg_notify('orbyt_connect', '');
+  end if;
+  return null;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.accounts_after_edit() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.accounts_after_edit() IS 'An account that is disconnected by hand is treated like one that its user disconnects; one that is made active again keeps its tokens.';
+
 CREATE FUNCTION orbyt_private.accounts_after_update() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_batch integer := 200;
+  v_cancel boolean;
 begin
   if new.status is not distinct from old.status then
     return null;
   end if;
   perform orbyt_private.lock_lanes(new.account_id);
   update orbyt_private.lanes l
-  set blocked_until = case when new.status = 'active' then null else 'infinity'::timestamptz end
+  -- Whoever comes back is still left alone as long as the account is paused or limited.
+  set blocked_until = case when new.status <> 'active' then 'infinity'::timestamptz
+                           else orbyt_private.paused_until(new.account_id, l.phase) end
   where l.account_id = new.account_id;
   -- The first batch at once, so that the user sees it; upkeep does the rest.
-  insert into orbyt_private.account_changes (account_id) values (new.account_id);
+  v_cancel := new.status = 'disconnected' and coalesce(pg_catalog.current_setting('orbyt.disconnect_jobs', true), '') = 'cancel';
+  insert into orbyt_private.account_changes (account_id, cancel) values (new.account_id, v_cancel);
   if new.status = 'active' then
     perform orbyt_private.release_account_jobs(new.account_id);
-  else
+  elsif not v_cancel or orbyt_private.cancel_account_jobs(new.account_id, v_batch) < v_batch then
     perform orbyt_private.hold_account_jobs(new.account_id);
   end if;
   return null;
@@ -259,6 +404,30 @@ $$;
 ALTER FUNCTION orbyt_private.accounts_after_update() OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.accounts_after_update() IS 'An account that cannot be used blocks its lanes and holds its jobs; one that can again releases them.';
+
+CREATE FUNCTION orbyt_private.accounts_before_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if (new.account_id, new.user_id, new.platform) is distinct from (old.account_id, old.user_id, old.platform) then
+    perform orbyt_private.refuse_edit(
+      case when new.user_id is distinct from old.user_id then 'user_id'
+           when new.platform is distinct from old.platform then 'platform' else 'account_id' end,
+      'an account stays with its user, because its tokens do; the other user connects it');
+  end if;
+  if new.status = 'active' and old.status = 'disconnected'
+     and exists (select from orbyt_private.account_grants g where g.account_id = old.account_id and g.revoked_at is not null)
+     and not exists (select from orbyt_private.account_secrets s where s.account_id = old.account_id) then
+    perform orbyt_private.refuse_edit('status', 'the tokens were destroyed when the account was disconnected; its user has to connect it again');
+  end if;
+  return new;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.accounts_before_edit() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.accounts_before_edit() IS 'Edits of an account by hand: it does not change hands, and it does not become active without tokens.';
 
 CREATE FUNCTION orbyt_private.accounts_before_update() RETURNS trigger
     LANGUAGE plpgsql
@@ -297,12 +466,61 @@ ALTER FUNCTION orbyt_private.accounts_broadcast() OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.accounts_broadcast() IS 'One message per visible change of an account.';
 
+CREATE FUNCTION orbyt_private.accounts_to_check(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(account_id uuid, user_id uuid, platform text, platform_account_id text, name text, handle text, scopes text[], login text, version bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_accounts uuid[];
+begin
+  -- Daily, as Meta asks for tokens used outside its SDKs (Meta, "Login Security", read 2026-11); twice a day and first, if work is
+  -- due within a day: early enough for the user to act.
+  select pg_catalog.array_agg(x.account_id) into v_accounts
+  from (
+    select g.account_id
+    from orbyt.accounts a
+    join orbyt_private.account_grants g on g.account_id = a.account_id
+    cross join lateral (
+      select exists (
+        select from orbyt_private.lanes l where l.account_id = a.account_id and l.next_run_at <= p_now + interval '24 hours') as soon
+    ) w
+    where a.status = 'active'
+      and (a.checked_at is null or a.checked_at < p_now - interval '12 hours')
+      and (a.checked_at is null or a.checked_at < p_now - interval '24 hours' or w.soon)
+      and (g.check_not_before is null or g.check_not_before <= p_now)
+      and (g.check_lease_until is null or g.check_lease_until <= p_now
+           or not exists (select from orbyt_private.workers k where k.worker_id = g.check_worker_id and k.lease_until >= p_now))
+    order by w.soon desc, g.check_tried_at nulls first, a.checked_at nulls first, a.account_id
+    limit p_limit
+    for update of g skip locked
+  ) x;
+  -- In the order in which they are looked at.
+  update orbyt_private.account_grants g
+  set check_lease_until = p_now + pg_catalog.make_interval(secs => p_lease_seconds), check_worker_id = p_worker_id,
+      check_tried_at = p_now + pg_catalog.make_interval(secs => v.n * 0.000001)
+  from unnest(v_accounts) with ordinality as v (id, n)
+  where g.account_id = v.id;
+  return query
+    select r.account_id, r.user_id, r.platform, r.platform_account_id, r.name, r.handle, r.scopes, r.login, r.version
+    from unnest(v_accounts) with ordinality as v (id, n)
+    cross join lateral orbyt_private.read_account(v.id) r
+    order by v.n;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.accounts_to_check(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.accounts_to_check(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) IS 'Take accounts whose connection should be looked at: those with work due within 24 hours first (every 12 hours), then all others (every 24). Nobody else gets them until note_check or the end of the lease.';
+
 CREATE FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer DEFAULT 50, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(account_id uuid, platform text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
   -- Accounts of jobs due within a day first, early enough for the user to act; then grants idle for a month, so that
   -- Google does not drop them for disuse (six months). Source: Google Identity, "Using OAuth 2.0", read 2026-11.
+  -- Instagram Login: a token lives 60 days and can be extended while it does, once it is 24 hours old. Source: Meta, "Refresh
+  -- Access Token" of the Instagram Platform, read 2026-11. Twenty days are room for an outage of ours; one that has ended
+  -- already is tried as well, so that its account says so.
   select a.account_id, a.platform
   from orbyt.accounts a
   join orbyt_private.account_grants g on g.account_id = a.account_id
@@ -310,20 +528,126 @@ CREATE FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integ
     and g.login = any (p_logins)
     and (g.refresh_not_before is null or g.refresh_not_before <= p_now)
     and (g.refresh_lease_until is null or g.refresh_lease_until <= p_now)
-    and (
+    and case when g.login = 'instagram' then
+      coalesce(g.refreshed_at, g.granted_at) < p_now - interval '24 hours'
+      and exists (
+        select from orbyt_private.account_secrets s
+        where s.account_id = a.account_id and s.kind = 'access_token' and s.expires_at < p_now + interval '20 days')
+    else
       (coalesce(g.refreshed_at, g.granted_at) < p_now - interval '12 hours'
        and exists (
          select from orbyt_private.job_queue q
          where q.account_id = a.account_id and q.run_at between p_now - interval '1 day' and p_now + interval '24 hours'))
       or coalesce(g.refreshed_at, g.granted_at) < p_now - interval '30 days'
-    )
-  order by coalesce(g.refreshed_at, g.granted_at)
+    end
+  -- One that just failed goes to the end, so that those that fail never keep the others from their turn.
+  order by greatest(coalesce(g.refreshed_at, g.granted_at), g.refresh_failed_at)
   limit p_limit
 $$;
 
 ALTER FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) IS 'Accounts whose connection should be tried now, of the logins whose grants can be renewed.';
+
+CREATE FUNCTION orbyt_private.accounts_to_revoke(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(account_id uuid, user_id uuid, platform text, platform_account_id text, name text, handle text, scopes text[], login text, others_active boolean, give_up boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_accounts uuid[];
+  v_locked uuid[] := '{}';
+  v_account record;
+begin
+  select pg_catalog.array_agg(x.account_id) into v_accounts
+  from (
+    select g.account_id
+    from orbyt_private.account_grants g
+    join orbyt.accounts a on a.account_id = g.account_id
+    where g.revoke_requested_at is not null and a.status = 'disconnected'
+      and (not orbyt_private.login_is_open(a.user_id, g.login, g.platform_user_id, p_now) or g.revoke_requested_at < p_now - interval '24 hours')
+      and (g.revoke_lease_until is null or g.revoke_lease_until <= p_now
+           or (g.revoke_worker_id is not null
+               and not exists (select from orbyt_private.workers k where k.worker_id = g.revoke_worker_id and k.lease_until >= p_now)))
+    order by g.revoke_tried_at nulls first, g.revoke_requested_at
+    limit p_limit
+    for update of g skip locked
+  ) x;
+  -- A login that begins at this moment holds one of these locks, or waits for us and sees the lease: see revoke_in_hand. Without
+  -- waiting, because we hold rows; the account comes with the next round.
+  for v_account in
+    select a.account_id, a.user_id, g.login, coalesce(g.platform_user_id, '') as person
+    from orbyt.accounts a
+    join orbyt_private.account_grants g on g.account_id = a.account_id
+    where a.account_id = any (v_accounts)
+  loop
+    if pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('orbyt_connect/' || v_account.user_id::text, 0))
+       and orbyt_private.lock_person(v_account.login, v_account.person, false) then
+      v_locked := v_locked || v_account.account_id;
+    end if;
+  end loop;
+  -- A statement of its own: it sees what was committed before we got the locks.
+  with taken as (
+    update orbyt_private.account_grants g
+    set revoke_lease_until = p_now + pg_catalog.make_interval(secs => p_lease_seconds), revoke_worker_id = p_worker_id, revoke_tried_at = p_now
+    from orbyt.accounts a
+    where a.account_id = g.account_id and g.account_id = any (v_locked)
+      and (not orbyt_private.login_is_open(a.user_id, g.login, g.platform_user_id, p_now) or g.revoke_requested_at < p_now - interval '24 hours')
+    returning g.account_id
+  )
+  select pg_catalog.array_agg(t.account_id) into v_accounts from taken t;
+  return query
+    select r.account_id, r.user_id, r.platform, r.platform_account_id, r.name, r.handle, r.scopes, r.login,
+           exists (
+             select from orbyt_private.account_grants o
+             join orbyt.accounts a on a.account_id = o.account_id
+             where o.login = g.login and o.platform_user_id = g.platform_user_id and o.account_id <> g.account_id
+               and a.status <> 'disconnected')
+           -- Waited for a day, and there may still be one: rather keep a grant than end one that is in use.
+           or orbyt_private.login_is_open(r.user_id, g.login, g.platform_user_id, p_now),
+           g.revoke_requested_at < p_now - interval '24 hours'
+    from unnest(v_accounts) with ordinality as v (id, n)
+    join orbyt_private.account_grants g on g.account_id = v.id
+    cross join lateral orbyt_private.read_account(v.id) r
+    order by v.n;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.accounts_to_revoke(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.accounts_to_revoke(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) IS 'Take disconnected accounts whose grant is still to be ended at the platform; not while a login of their user is open. others_active: another account lives by the same person''s grant, which must not be ended. give_up: it did not work for a day.';
+
+CREATE FUNCTION orbyt_private.active_key_id() RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(
+    orbyt_private.setting('active_key_id') #>> '{}',
+    (select pg_catalog.substr(s.name, 11) from vault.secrets s where s.name like 'orbyt\_key\_%' order by s.created_at desc limit 1))
+$$;
+
+ALTER FUNCTION orbyt_private.active_key_id() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.active_key_id() IS 'Id of the master key that seals; null if there is none. Asked with every heartbeat, so that workers notice a new one.';
+
+CREATE FUNCTION orbyt_private.add_callback_key(p_key_id text, p_public_jwk jsonb, p_owner_id uuid, p_sealed_private bytea, p_sealed_key_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Sealed with a master key that is gone: nobody could open it.
+  if not orbyt_private.hold_keys(array[p_sealed_key_id]) then
+    perform orbyt_private.raise_error('secret_unreadable');
+  end if;
+  insert into orbyt_private.callback_keys (key_id, public_jwk, owner_id, sealed_private, sealed_key_id)
+  values (p_key_id, p_public_jwk, p_owner_id, p_sealed_private, p_sealed_key_id)
+  on conflict do nothing;
+  return found;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.add_callback_key(p_key_id text, p_public_jwk jsonb, p_owner_id uuid, p_sealed_private bytea, p_sealed_key_id text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.add_callback_key(p_key_id text, p_public_jwk jsonb, p_owner_id uuid, p_sealed_private bytea, p_sealed_key_id text) IS 'The key pair of the callback doors, if there is none yet. False: somebody else was faster, read that one.';
 
 CREATE FUNCTION orbyt_private.add_event(p_job orbyt.publish_jobs, p_event text, p_error_code text DEFAULT NULL::text, p_detail jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE sql
@@ -343,16 +667,110 @@ CREATE FUNCTION orbyt_private.are_user_tags(p_value jsonb) RETURNS boolean
     AS $$
   select pg_catalog.jsonb_typeof(p_value) = 'array' and not exists (
     select from pg_catalog.jsonb_array_elements(case when pg_catalog.jsonb_typeof(p_value) = 'array' then p_value else '[]' end) as t (tag)
-    where case when pg_catalog.jsonb_typeof(t.tag) <> 'object' then true
-               else pg_catalog.jsonb_typeof(t.tag -> 'username') is distinct from 'string'
-                 or exists (select from pg_catalog.jsonb_object_keys(t.tag) as k where k not in ('username', 'x', 'y', 'media'))
-                 or exists (select from unnest(array['x', 'y', 'media']) as n
-                            where coalesce(pg_catalog.jsonb_typeof(t.tag -> n), 'null') not in ('number', 'null')) end)
+    where not orbyt_private.is_user_tag(t.tag))
 $$;
 
 ALTER FUNCTION orbyt_private.are_user_tags(p_value jsonb) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.are_user_tags(p_value jsonb) IS 'Whether a value is a list of {username, x?, y?, media?}.';
+
+CREATE FUNCTION orbyt_private.base64url(p_bytes bytea) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select pg_catalog.translate(pg_catalog.encode(p_bytes, 'base64'), E'+/=\n', '-_')
+$$;
+
+ALTER FUNCTION orbyt_private.base64url(p_bytes bytea) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.base64url(p_bytes bytea) IS 'base64url without padding (RFC 7636, appendix A).';
+
+CREATE FUNCTION orbyt_private.begin_own_connect(p_platform text, p_return_to text, p_login text, p_account_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user_id uuid := auth.uid();
+  v_account orbyt.accounts;
+  v_app orbyt_private.connect_apps;
+  v_session orbyt.connect_sessions;
+  v_login text := p_login;
+  v_state text := orbyt_private.base64url(extensions.gen_random_bytes(32));
+  v_verifier text;
+  v_scopes text[];
+  v_query text;
+  v_open_max integer := coalesce((orbyt_private.setting('connect_open_max'))::integer, 5);
+  v_minutes integer := coalesce((orbyt_private.setting('connect_minutes'))::integer, 10);
+begin
+  if v_user_id is null then
+    perform orbyt_private.raise_error('not_allowed');
+  end if;
+  -- Exactly one of the list: whatever is made of a link before it is compared, somebody makes something else of it afterwards.
+  if p_return_to is null or p_return_to ~ '[[:cntrl:]]' or not coalesce(orbyt_private.setting('connect_return_to') ? p_return_to, false) then
+    perform orbyt_private.raise_error('return_to_not_allowed', 'return_to');
+  end if;
+  if p_account_id is not null then
+    select * into v_account from orbyt.accounts a
+    where a.account_id = p_account_id and a.user_id = v_user_id and a.platform = p_platform;
+    if v_account.account_id is null then
+      perform orbyt_private.raise_error('account_not_found', 'account_id');
+    end if;
+    -- The way it came, if that is still there.
+    v_login := coalesce(v_login, (
+      select g.login from orbyt_private.account_grants g
+      join orbyt_private.connect_apps c on c.login = g.login and p_platform = any (c.platforms)
+      where g.account_id = p_account_id));
+  end if;
+  -- Without a wish: Facebook Login where it serves (Instagram accounts linked to a Page), else the platform's own.
+  select c.* into v_app
+  from orbyt_private.connect_apps c
+  join orbyt.platforms p on p.platform = p_platform and p.enabled
+  where p_platform = any (c.platforms) and (v_login is null or c.login = v_login)
+  order by c.login <> 'facebook', c.login
+  limit 1;
+  if v_app.login is null then
+    perform orbyt_private.raise_error('platform_not_configured', case when p_login is null then 'platform' else 'login' end);
+  end if;
+  -- Counting and inserting belong together; a flood in parallel must not get past the limit. accounts_to_revoke asks for this lock, too.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('orbyt_connect/' || v_user_id::text, 0));
+  if (select count(*) from orbyt.connect_sessions s
+      where s.user_id = v_user_id and s.status in ('started', 'exchanging', 'choose') and s.expires_at > now())
+     >= v_open_max
+     -- Nor any number by ending each at once: a row stays for as long as retention_days.
+     or (select count(*) from orbyt.connect_sessions s
+         where s.user_id = v_user_id and s.created_at > now() - pg_catalog.make_interval(mins => v_minutes))
+     >= 6 * v_open_max then
+    perform orbyt_private.raise_error('connect_too_many');
+  end if;
+
+  insert into orbyt.connect_sessions as s (user_id, platform, login, account_id, return_to, expires_at)
+  values (v_user_id, p_platform, v_app.login, p_account_id, p_return_to,
+          now() + pg_catalog.make_interval(mins => v_minutes))
+  returning * into v_session;
+  if v_app.pkce then
+    v_verifier := orbyt_private.base64url(extensions.gen_random_bytes(48));
+  end if;
+  v_scopes := array(select pg_catalog.jsonb_array_elements_text(coalesce(v_app.scopes -> p_platform, '[]'::jsonb)));
+  insert into orbyt_private.connect_flows (session_id, state_hash, code_verifier, redirect_uri, scopes)
+  values (v_session.session_id, pg_catalog.sha256(pg_catalog.convert_to(v_state, 'UTF8')), v_verifier, v_app.redirect_uri, v_scopes);
+
+  -- What protects the login cannot be overridden by an installation's parameters.
+  select pg_catalog.string_agg(orbyt_private.url_encode(q.key) || '=' || orbyt_private.url_encode(q.value), '&' order by q.key) into v_query
+  from pg_catalog.jsonb_each_text(v_app.parameters || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+    'client_id', v_app.client_id, 'redirect_uri', v_app.redirect_uri, 'response_type', 'code', 'state', v_state,
+    'scope', nullif(pg_catalog.array_to_string(v_scopes, v_app.scope_separator), ''),
+    'code_challenge', orbyt_private.base64url(pg_catalog.sha256(pg_catalog.convert_to(v_verifier, 'UTF8'))),
+    'code_challenge_method', case when v_app.pkce then 'S256' end))) q;
+  return pg_catalog.jsonb_build_object(
+    'session_id', v_session.session_id,
+    'authorize_url', v_app.authorize_url || case when pg_catalog.strpos(v_app.authorize_url, '?') > 0 then '&' else '?' end || v_query,
+    'expires_at', v_session.expires_at);
+end
+$$;
+
+ALTER FUNCTION orbyt_private.begin_own_connect(p_platform text, p_return_to text, p_login text, p_account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.begin_own_connect(p_platform text, p_return_to text, p_login text, p_account_id uuid) IS 'Begin a session of the signed-in user: a new state, PKCE where the login has it, and the URL of the platform''s page.';
 
 CREATE FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integer, p_step text, p_call_timeout_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -459,6 +877,17 @@ ALTER FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload j
 
 COMMENT ON FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb) IS 'Send one message to a user''s private topic orbyt:<user id>.';
 
+CREATE FUNCTION orbyt_private.callback_key() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select pg_catalog.jsonb_build_object('key_id', k.key_id, 'jwk', k.public_jwk) from orbyt_private.callback_keys k where k.active
+$$;
+
+ALTER FUNCTION orbyt_private.callback_key() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.callback_key() IS 'Public half of the key with which a door seals codes: {key_id, jwk}; null as long as no worker has made one.';
+
 CREATE FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'extensions'
@@ -475,6 +904,45 @@ $$;
 ALTER FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) IS 'Whether the current role can read an object of Storage, by the policies of storage.objects or because its bucket is public.';
+
+CREATE FUNCTION orbyt_private.cancel_account_jobs(p_account_id uuid, p_limit integer DEFAULT 200) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_jobs uuid[];
+  v_count integer;
+begin
+  -- Two statements: only one that begins after the rows are locked sees every call that was begun before.
+  select pg_catalog.array_agg(x.job_id) into v_jobs
+  from (
+    select q.job_id
+    from orbyt_private.job_queue q
+    join orbyt.publish_jobs j on j.job_id = q.job_id
+    where q.account_id = p_account_id
+      and not orbyt_private.publish_is_open(q.job_id) and not orbyt_private.was_published(q.job_id)
+    order by q.job_id
+    limit p_limit
+    for update of j, q skip locked
+  ) x;
+  with changed as (
+    update orbyt.publish_jobs j
+    set status = 'cancelled', error_code = null, error_message = null
+    where j.job_id = any (v_jobs) and not orbyt_private.publish_is_open(j.job_id) and not orbyt_private.was_published(j.job_id)
+    returning j.job_id, j.user_id, j.status, j.stage, j.attempt
+  ), noted as (
+    insert into orbyt.job_events (job_id, user_id, event, status, stage, attempt)
+    select c.job_id, c.user_id, 'cancelled', c.status, c.stage, c.attempt from changed c
+    returning 1
+  )
+  select count(*) into v_count from noted;
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.cancel_account_jobs(p_account_id uuid, p_limit integer) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.cancel_account_jobs(p_account_id uuid, p_limit integer) IS 'Cancel a batch of the open jobs of an account. Those whose visible call was begun stay. Returns how many.';
 
 CREATE FUNCTION orbyt_private.cancel_own_job(p_job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql SECURITY DEFINER
@@ -919,6 +1387,7 @@ declare
   v_key text;
   v_kind text;
   v_value jsonb;
+  v_entry text;
 begin
   if p_options is null or pg_catalog.jsonb_typeof(p_options) <> 'object' then
     return query select 'option_invalid', 'options', 'an object is expected';
@@ -937,17 +1406,23 @@ begin
       return query select 'option_invalid', 'options.' || v_key, 'a whole number is expected';
     elsif v_kind = 'string' and pg_catalog.jsonb_typeof(v_value) <> 'string' then
       return query select 'option_invalid', 'options.' || v_key, 'a string is expected';
-    elsif v_kind = 'string[]' and (
-        pg_catalog.jsonb_typeof(v_value) <> 'array'
-        or exists (select from pg_catalog.jsonb_array_elements(case when pg_catalog.jsonb_typeof(v_value) = 'array' then v_value else '[]' end) as x (e)
-                   where pg_catalog.jsonb_typeof(x.e) <> 'string')) then
-      return query select 'option_invalid', 'options.' || v_key, 'a list of strings is expected';
+    elsif v_kind in ('string[]', 'user_tags') then
+      v_entry := case when v_kind = 'string[]' then 'a string' else '{username, x?, y?, media?}' end;
+      if pg_catalog.jsonb_typeof(v_value) <> 'array' then
+        return query select 'option_invalid', 'options.' || v_key,
+          'a list of ' || case when v_kind = 'string[]' then 'strings' else v_entry end || ' is expected';
+      else
+        -- Each wrong entry by its number, for the form to mark.
+        return query
+          select 'option_invalid', 'options.' || v_key || '[' || (e.n - 1) || ']', v_entry || ' is expected'
+          from pg_catalog.jsonb_array_elements(v_value) with ordinality as e (entry, n)
+          where case when v_kind = 'string[]' then pg_catalog.jsonb_typeof(e.entry) <> 'string' else not orbyt_private.is_user_tag(e.entry) end
+          order by e.n;
+      end if;
     elsif v_kind like 'enum:%' and (
         pg_catalog.jsonb_typeof(v_value) <> 'string'
         or not (v_value #>> '{}') = any (pg_catalog.string_to_array(pg_catalog.substr(v_kind, 6), '|'))) then
       return query select 'option_invalid', 'options.' || v_key, 'one of ' || pg_catalog.replace(pg_catalog.substr(v_kind, 6), '|', ', ') || ' is expected';
-    elsif v_kind = 'user_tags' and not orbyt_private.are_user_tags(v_value) then
-      return query select 'option_invalid', 'options.' || v_key, 'a list of {username, x?, y?, media?} is expected';
     end if;
   end loop;
 end
@@ -972,9 +1447,10 @@ begin
     v_problems := pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('code', 'account_not_found', 'field', 'account_id', 'detail', ''));
   else
     if v_account.status <> 'active' then
+      -- The insert is accepted for an account that has to be reconnected: the job waits for it. Worth knowing before, all the same.
       v_problems := v_problems || pg_catalog.jsonb_build_object(
         'code', case when v_account.status = 'disconnected' then 'account_disconnected' else 'account_needs_reauth' end,
-        'field', 'account_id', 'detail', '');
+        'field', 'account_id', 'detail', '', 'blocking', v_account.status = 'disconnected');
     end if;
     if not exists (select from orbyt.platforms p where p.platform = v_account.platform and p.enabled) then
       v_problems := v_problems || pg_catalog.jsonb_build_object('code', 'platform_not_configured', 'field', 'account_id', 'detail', '');
@@ -983,19 +1459,19 @@ begin
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', c.code, 'field', c.field, 'detail', c.detail))
       from orbyt_private.check_content(
         v_account.platform, p_kind, p_title, p_caption, coalesce(p_media, '[]'::jsonb), coalesce(p_options, '{}'::jsonb),
-        v_publish_at, coalesce(p_expires_at, v_publish_at + interval '24 hours')) c), '[]'::jsonb) || p_storage_problems;
+        v_publish_at, coalesce(p_expires_at, orbyt_private.later(v_publish_at, interval '24 hours'))) c), '[]'::jsonb) || p_storage_problems;
   end if;
   return (
-    select coalesce(pg_catalog.jsonb_agg(x.problem || pg_catalog.jsonb_build_object(
-             'title', e.title, 'what_happened', e.what_happened, 'what_to_do', e.what_to_do, 'action', e.action)), '[]'::jsonb)
-    from pg_catalog.jsonb_array_elements(v_problems) as x (problem)
+    select coalesce(pg_catalog.jsonb_agg('{"blocking": true}'::jsonb || x.problem || pg_catalog.jsonb_build_object(
+             'title', e.title, 'what_happened', e.what_happened, 'what_to_do', e.what_to_do, 'action', e.action) order by x.n), '[]'::jsonb)
+    from pg_catalog.jsonb_array_elements(v_problems) with ordinality as x (problem, n)
     left join orbyt.error_catalog e on e.code = x.problem ->> 'code');
 end
 $$;
 
 ALTER FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) IS 'All problems of a post, as an array of {code, field, detail, title, what_happened, what_to_do, action}; empty means the insert will be accepted. What the caller cannot read in Storage only the caller''s role can tell, so it is given.';
+COMMENT ON FUNCTION orbyt_private.check_own_post(p_account_id uuid, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone, p_storage_problems jsonb) IS 'All problems of a post, as an array of {code, field, detail, blocking, title, what_happened, what_to_do, action}; without a blocking one the insert will be accepted. What the caller cannot read in Storage only the caller''s role can tell, so it is given.';
 
 CREATE TABLE orbyt.platforms (
     platform text NOT NULL,
@@ -1091,8 +1567,7 @@ CREATE FUNCTION orbyt_private.check_times(p_publish_at timestamp with time zone,
     SET search_path TO ''
     AS $$
 begin
-  if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400))
-     or not pg_catalog.isfinite(p_publish_at) then
+  if p_publish_at > now() + pg_catalog.make_interval(days => coalesce((orbyt_private.setting('schedule_horizon_days'))::integer, 400)) then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the future';
   elsif p_publish_at < '2001-01-01' then
     return query select 'publish_at_invalid', 'publish_at', 'too far in the past';
@@ -1179,8 +1654,12 @@ begin
     from unnest(v_tags) as t (tag);
     if v_tag_units > (p_limits ->> 'tags_utf16_units_max')::integer then
       return query select 'tags_invalid', 'options.tags', v_tag_units || ' characters with separators, at most ' || (p_limits ->> 'tags_utf16_units_max');
-    elsif exists (select from unnest(v_tags) as t (tag) where t.tag ~ '[<>\u0001-\u001f\u007f]') then
-      return query select 'tags_invalid', 'options.tags', 'a tag has no <, > or control characters';
+    else
+      return query
+        select 'tags_invalid', 'options.tags[' || (e.n - 1) || ']', 'a tag has no <, > or control characters'
+        from pg_catalog.jsonb_array_elements(v_options -> 'tags') with ordinality as e (value, n)
+        where pg_catalog.jsonb_typeof(e.value) = 'string' and orbyt_private.trim_blank(e.value #>> '{}') ~ '[<>\u0001-\u001f\u007f]'
+        order by e.n;
     end if;
   end if;
 end
@@ -1189,6 +1668,55 @@ $_$;
 ALTER FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) IS 'Problems that only YouTube has with a post, by the row alone.';
+
+CREATE FUNCTION orbyt_private.claim_connects(p_worker_id uuid, p_limit integer, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(session_id uuid, user_id uuid, platform text, login text, account_id uuid, platform_account_id text, state_hash text, redirect_uri text, code_verifier text, sealed_code bytea, code_key_id text, attempt integer, known jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_sessions uuid[];
+begin
+  -- One whose lease is over counts as dead: what it took now, the next one to look would call interrupted.
+  if not exists (select from orbyt_private.workers w where w.worker_id = p_worker_id and w.lease_until >= p_now) then
+    raise exception using errcode = 'OR100', message = 'worker is not registered, or its lease is over';
+  end if;
+  perform orbyt_private.interrupt_connects(p_now);
+  select pg_catalog.array_agg(x.session_id) into v_sessions
+  from (
+    select s.session_id
+    from orbyt_private.connect_flows f
+    join orbyt.connect_sessions s on s.session_id = f.session_id
+    where f.sealed_code is not null and s.status = 'exchanging' and s.expires_at > p_now
+      and not orbyt_private.revoke_in_hand(s.user_id, s.login, p_now)
+    order by f.used_at
+    limit p_limit
+    for update of s, f skip locked
+  ) x;
+  return query
+    with before as (
+      select f.* from orbyt_private.connect_flows f where f.session_id = any (v_sessions)
+    ), taken as (
+      update orbyt_private.connect_flows f
+      set sealed_code = null, code_verifier = null, worker_id = p_worker_id, claimed_at = p_now, attempt = f.attempt + 1
+      where f.session_id = any (v_sessions)
+      returning f.session_id, f.attempt
+    )
+    select s.session_id, s.user_id, s.platform, s.login, s.account_id, a.platform_account_id, pg_catalog.encode(b.state_hash, 'hex'),
+           b.redirect_uri, b.code_verifier, b.sealed_code, b.code_key_id, t.attempt,
+           coalesce((
+             select pg_catalog.jsonb_object_agg(k.platform_account_id, k.account_id)
+             from orbyt.accounts k where k.user_id = s.user_id and k.platform = s.platform), '{}'::jsonb)
+    from taken t
+    join before b on b.session_id = t.session_id
+    join orbyt.connect_sessions s on s.session_id = t.session_id
+    left join orbyt.accounts a on a.account_id = s.account_id
+    order by b.used_at;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.claim_connects(p_worker_id uuid, p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.claim_connects(p_worker_id uuid, p_limit integer, p_now timestamp with time zone) IS 'Take sessions whose code came back, unless a grant of their user is just being ended. Code and verifier leave the table with it: nobody gets them a second time.';
 
 CREATE FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(job_id uuid, attempt integer, failures integer, phase text, claimed_at timestamp with time zone, created_at timestamp with time zone, account_id uuid, user_id uuid, platform text, platform_account_id text, account_name text, handle text, scopes text[], login text, kind text, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone, platform_post_id text, permalink text, steps jsonb)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1300,6 +1828,20 @@ $$;
 ALTER FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone) IS 'Claim up to so many jobs: the head of each due lane. Renews the worker''s lease, takes back the jobs of silent workers. attempt is the fencing token for every later write.';
+
+CREATE FUNCTION orbyt_private.clear_operator_issue(p_code text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from orbyt_private.operator_issues i where i.code = p_code;
+  return found;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.clear_operator_issue(p_code text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.clear_operator_issue(p_code text) IS 'The operator has put it right. False if there was no such issue.';
 
 CREATE FUNCTION orbyt_private.clear_throttle(p_scope text, p_key text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1426,6 +1968,299 @@ ALTER FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_
 
 COMMENT ON FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text, p_account_id uuid) IS 'First half of connecting: the account row (kept when it exists already) and its grant. It becomes active with store_grant, once its secrets are sealed for its id.';
 
+CREATE FUNCTION orbyt_private.connect_callback(p_state_hash text, p_sealed_code text DEFAULT NULL::text, p_key_id text DEFAULT NULL::text, p_error text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_session orbyt.connect_sessions;
+  v_code text;
+  v_proof text;
+  v_word text := case when p_error ~ '^[a-z0-9_]{1,64}$' then p_error end;
+begin
+  if p_state_hash ~ '^[0-9a-f]{64}$' then
+    select s.* into v_session
+    from orbyt_private.connect_flows f
+    join orbyt.connect_sessions s on s.session_id = f.session_id
+    where f.state_hash = pg_catalog.decode(p_state_hash, 'hex')
+    for update of s;
+  end if;
+  if v_session.session_id is null then
+    return pg_catalog.jsonb_build_object(
+      'redirect', orbyt_private.connect_redirect(orbyt_private.setting('connect_return_to') ->> 0, null, 'failed'),
+      'session_id', null, 'status', 'failed', 'code', 'connect_state_unknown');
+  end if;
+
+  update orbyt_private.connect_flows f
+  set used_at = p_now
+  where f.session_id = v_session.session_id and f.used_at is null and v_session.status = 'started';
+  if not found then
+    v_code := case v_session.status when 'expired' then 'connect_expired' else 'connect_state_used' end;
+  elsif v_session.expires_at <= p_now then
+    v_code := 'connect_expired';
+    perform orbyt_private.end_connect(v_session.session_id, 'expired', v_code);
+  elsif p_error is not null or p_sealed_code is null then
+    v_code := case when p_error in ('access_denied', 'user_denied') then 'connect_denied'
+                   when p_error in ('cancelled', 'canceled', 'user_cancelled', 'user_canceled') then 'connect_cancelled'
+                   else 'connect_platform_refused' end;
+    perform orbyt_private.end_connect(v_session.session_id, 'failed', v_code, v_word);
+  elsif pg_catalog.length(p_sealed_code) > 8192 or pg_catalog.length(p_sealed_code) % 4 <> 0 or p_sealed_code !~ '^[A-Za-z0-9+/]+={0,2}$'
+     or not exists (select from orbyt_private.callback_keys k where k.key_id = p_key_id) then
+    -- A door that speaks of a key we do not have, or not in base64: nobody could open it.
+    v_code := 'connect_interrupted';
+    perform orbyt_private.end_connect(v_session.session_id, 'failed', v_code);
+  else
+    -- Whoever began the session need not be the person who approved. Only the latter's browser gets this, and gets it once.
+    if coalesce((orbyt_private.setting('connect_proof'))::boolean, false) then
+      v_proof := orbyt_private.base64url(extensions.gen_random_bytes(32));
+    end if;
+    update orbyt_private.connect_flows f
+    set sealed_code = pg_catalog.decode(p_sealed_code, 'base64'), code_key_id = p_key_id,
+        proof_hash = pg_catalog.sha256(pg_catalog.convert_to(v_proof, 'UTF8'))
+    where f.session_id = v_session.session_id;
+    update orbyt.connect_sessions s
+    set status = 'exchanging',
+        expires_at = p_now + pg_catalog.make_interval(mins => coalesce((orbyt_private.setting('connect_minutes'))::integer, 10))
+    where s.session_id = v_session.session_id;
+    if coalesce((orbyt_private.setting('notify'))::boolean, true) then
+      perform pg_catalog.pg_notify('orbyt_connect', '');
+    end if;
+  end if;
+  select * into v_session from orbyt.connect_sessions s where s.session_id = v_session.session_id;
+  return pg_catalog.jsonb_build_object(
+    'redirect', orbyt_private.connect_redirect(v_session.return_to, v_session.session_id, v_session.status::text, v_proof),
+    'session_id', v_session.session_id, 'status', v_session.status, 'code', v_code);
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.connect_callback(p_state_hash text, p_sealed_code text, p_key_id text, p_error text, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_callback(p_state_hash text, p_sealed_code text, p_key_id text, p_error text, p_now timestamp with time zone) IS 'A browser came back: take its state once, keep the sealed code for a worker or end the session, and say where the browser goes: {redirect, session_id, status, code}. The code is for the door''s log, not for the link.';
+
+CREATE TABLE orbyt.connect_sessions (
+    session_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    platform text NOT NULL,
+    login text NOT NULL,
+    account_id uuid,
+    status orbyt.connect_status DEFAULT 'started'::orbyt.connect_status NOT NULL,
+    candidates jsonb DEFAULT '[]'::jsonb NOT NULL,
+    candidates_complete boolean DEFAULT true NOT NULL,
+    account_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    error_code text,
+    error_message text,
+    return_to text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT connect_sessions_candidates_check CHECK ((jsonb_typeof(candidates) = 'array'::text)),
+    CONSTRAINT connect_sessions_connected_check CHECK (((status = 'connected'::orbyt.connect_status) = (cardinality(account_ids) > 0))),
+    CONSTRAINT connect_sessions_error_check CHECK (((status <> ALL (ARRAY['failed'::orbyt.connect_status, 'expired'::orbyt.connect_status])) OR (error_code IS NOT NULL)))
+);
+
+ALTER TABLE orbyt.connect_sessions OWNER TO postgres;
+
+COMMENT ON TABLE orbyt.connect_sessions IS 'One attempt to connect accounts: begun with begin_connect, finished with finish_connect. The app reads its own; no tokens, no codes here.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.session_id IS 'Comes back in the link to the app.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.user_id IS 'Owner.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.platform IS 'facebook, instagram or youtube.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.login IS 'Way to log in: google, facebook, instagram.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.account_id IS 'The account that is reconnected; null when new ones are connected.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.status IS 'started, exchanging, choose (call finish_connect), connected, failed, expired.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.candidates IS 'Accounts on offer: array of {platform_account_id, name, handle, picture_url, usable, code (why not), connected (the user has it already)}.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.candidates_complete IS 'False: the platform did not give the whole list, accounts may be missing.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.account_ids IS 'Accounts that were connected.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.error_code IS 'Why it failed; with status choose a remark (connect_list_incomplete).';
+
+COMMENT ON COLUMN orbyt.connect_sessions.error_message IS 'That in a sentence.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.return_to IS 'Link back to the app; session_id and status are added to it.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.expires_at IS 'End of the session, unless it ends before.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.version IS 'Grows with every change; drop late events by it.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.created_at IS 'When it was begun.';
+
+COMMENT ON COLUMN orbyt.connect_sessions.updated_at IS 'When it last changed.';
+
+CREATE FUNCTION orbyt_private.connect_chosen(p_session orbyt.connect_sessions, p_platform_account_ids text[]) RETURNS uuid[]
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_grant orbyt_private.connect_grants;
+  v_stored orbyt_private.account_grants;
+  v_account orbyt.accounts;
+  v_accounts uuid[] := '{}';
+begin
+  -- Grants before accounts, in order: a refresh of one of them goes the same way.
+  perform 1 from orbyt_private.account_grants g
+  where g.account_id in (
+    select c.account_id from orbyt_private.connect_grants c
+    where c.session_id = p_session.session_id and c.platform_account_id = any (p_platform_account_ids))
+  order by g.account_id
+  for update;
+  for v_grant in
+    select * from orbyt_private.connect_grants c
+    where c.session_id = p_session.session_id and c.platform_account_id = any (p_platform_account_ids)
+    order by c.account_id
+  loop
+    -- Ids follow from user and page, so an account that was erased at the person's wish has the id of the one that comes back.
+    update orbyt.accounts a
+    set platform_account_id = v_grant.platform_account_id
+    where a.account_id = v_grant.account_id and a.user_id = p_session.user_id and a.platform_account_id = 'erased:' || a.account_id::text;
+    insert into orbyt.accounts as a (account_id, user_id, platform, platform_account_id, name, handle, picture_url)
+    values (v_grant.account_id, p_session.user_id, p_session.platform, v_grant.platform_account_id,
+            v_grant.profile ->> 'name', v_grant.profile ->> 'handle', v_grant.profile ->> 'picture_url')
+    on conflict (user_id, platform, platform_account_id) do update
+    set name = excluded.name, handle = excluded.handle, picture_url = excluded.picture_url
+    returning * into v_account;
+    -- Connected in another session meanwhile: the tokens are sealed for an account that there will not be.
+    if v_account.account_id <> v_grant.account_id then
+      perform orbyt_private.raise_error('connect_interrupted', 'account_ids', v_grant.platform_account_id);
+    end if;
+    select * into v_stored from orbyt_private.account_grants g where g.account_id = v_grant.account_id;
+    -- Offered because the stored refresh token would do; between the offer and the choice it may have died, or the account was let go.
+    if v_grant.login = 'google' and not v_grant.secrets @> '[{"kind": "refresh_token"}]'
+       and not (v_account.status = 'active' and exists (
+         select from orbyt_private.account_secrets s where s.account_id = v_grant.account_id and s.kind = 'refresh_token')) then
+      perform orbyt_private.raise_error('connect_interrupted', 'account_ids', v_grant.platform_account_id);
+    end if;
+    -- Tokens of another login, or of a grant that is over, have no place beside the new ones.
+    if v_stored.login <> v_grant.login or v_account.status <> 'active' then
+      delete from orbyt_private.account_secrets s where s.account_id = v_grant.account_id;
+    end if;
+    -- A revocation that is still to be made would end the new grant as well.
+    insert into orbyt_private.account_grants as g (account_id, login, platform_user_id)
+    values (v_grant.account_id, v_grant.login, nullif(v_grant.platform_user_id, ''))
+    on conflict (account_id) do update
+    set login = excluded.login, platform_user_id = excluded.platform_user_id,
+        check_lease_until = null, check_failed_at = null, check_error_code = null, check_not_before = null,
+        revoke_requested_at = null, revoke_tried_at = null, revoke_lease_until = null, revoke_error_code = null, revoked_at = null;
+    perform orbyt_private.store_grant(
+      v_grant.account_id,
+      (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                'kind', x.secret ->> 'kind', 'sealed', x.secret ->> 'sealed', 'key_id', x.secret ->> 'key_id',
+                'expires_in_seconds', extract(epoch from (x.secret ->> 'expires_at')::timestamptz - now())))
+       from pg_catalog.jsonb_array_elements(v_grant.secrets) as x (secret)),
+      v_grant.scopes,
+      extract(epoch from v_grant.token_expires_at - now())::double precision,
+      extract(epoch from v_grant.data_access_expires_at - now())::double precision);
+    v_accounts := v_accounts || v_grant.account_id;
+  end loop;
+  update orbyt.connect_sessions s
+  set status = 'connected', account_ids = v_accounts, error_code = null, error_message = null
+  where s.session_id = p_session.session_id;
+  return v_accounts;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.connect_chosen(p_session orbyt.connect_sessions, p_platform_account_ids text[]) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_chosen(p_session orbyt.connect_sessions, p_platform_account_ids text[]) IS 'Make accounts of candidates: rows, grants, secrets, held jobs released, all in one transaction. An account that was there keeps its id.';
+
+CREATE FUNCTION orbyt_private.connect_facts() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select pg_catalog.jsonb_build_object(
+    'apps', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+        'login', c.login, 'platforms', c.platforms, 'redirect_uri', c.redirect_uri, 'updated_at', c.updated_at) order by c.login)
+      from orbyt_private.connect_apps c), '[]'::jsonb),
+    'return_to', coalesce(orbyt_private.setting('connect_return_to'), '[]'::jsonb),
+    'proof', coalesce(orbyt_private.setting('connect_proof'), 'false'::jsonb),
+    'callback_key', (select k.key_id from orbyt_private.callback_keys k where k.active),
+    'issues', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', i.code, 'since', i.first_seen_at, 'detail', i.detail) order by i.code)
+      from orbyt_private.operator_issues i), '[]'::jsonb),
+    'open_sessions', (select count(*) from orbyt.connect_sessions s where s.status in ('started', 'exchanging', 'choose')))
+$$;
+
+ALTER FUNCTION orbyt_private.connect_facts() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_facts() IS 'What is set up for connecting: apps by login, links back, whether they carry a proof, callback key, open issues, open sessions.';
+
+CREATE FUNCTION orbyt_private.connect_redirect(p_return_to text, p_session_id uuid, p_status text, p_proof text DEFAULT NULL::text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select p_return_to || case when pg_catalog.strpos(p_return_to, '?') > 0 then '&' else '?' end
+    || case when p_session_id is null then '' else 'session_id=' || p_session_id::text || '&' end || 'status=' || p_status
+    || coalesce('&proof=' || p_proof, '')
+$$;
+
+ALTER FUNCTION orbyt_private.connect_redirect(p_return_to text, p_session_id uuid, p_status text, p_proof text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_redirect(p_return_to text, p_session_id uuid, p_status text, p_proof text) IS 'Link back to the app: the session and its status, once the proof if there is one, and nothing else.';
+
+CREATE FUNCTION orbyt_private.connect_sessions_after_update() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update orbyt_private.connect_flows f
+  set code_verifier = null, sealed_code = null, worker_id = null
+  where f.session_id = new.session_id;
+  delete from orbyt_private.connect_grants g where g.session_id = new.session_id;
+  return null;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.connect_sessions_after_update() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_sessions_after_update() IS 'A session that ends leaves no code, no verifier and no tokens behind.';
+
+CREATE FUNCTION orbyt_private.connect_sessions_before_update() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if new is distinct from old then
+    new.version := old.version + 1;
+    new.updated_at := now();
+    if old.status in ('connected', 'failed', 'expired') then
+      new.status := old.status;
+    end if;
+    if new.status in ('failed', 'expired') and new.error_code is null then
+      new.error_code := 'connect_interrupted';
+    end if;
+  end if;
+  return new;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.connect_sessions_before_update() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_sessions_before_update() IS 'Version and time stamps; a session that has ended stays ended.';
+
+CREATE FUNCTION orbyt_private.connect_sessions_broadcast() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform orbyt_private.broadcast(new.user_id, 'connect_session', pg_catalog.jsonb_build_object(
+    'session_id', new.session_id, 'platform', new.platform, 'status', new.status, 'error_code', new.error_code, 'version', new.version));
+  return null;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.connect_sessions_broadcast() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.connect_sessions_broadcast() IS 'One message per visible change of a session. The candidates are read from the row.';
+
 CREATE FUNCTION orbyt_private.create_master_key(p_key_id text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1436,7 +2271,9 @@ begin
   if p_key_id !~ '^[a-z0-9_.:-]{1,64}$' then
     raise exception using errcode = '22023', message = 'a key id is made of a-z, 0-9 and _ . : -';
   end if;
-  if exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id) then
+  -- Nor one that was retired: what a frozen worker sealed with the old one would look as if the new one opened it.
+  if exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id)
+     or exists (select from orbyt_private.retired_keys r where r.key_id = p_key_id) then
     return false;
   end if;
   v_id := vault.create_secret('placeholder', 'orbyt_key_' || p_key_id, 'Orbyt: master key for account tokens');
@@ -1449,7 +2286,236 @@ $_$;
 
 ALTER FUNCTION orbyt_private.create_master_key(p_key_id text) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.create_master_key(p_key_id text) IS 'Make a new master key of 32 random bytes inside the database, put it into Vault and make it the active one. Returns false if that id exists. For the operator, not for the worker''s role.';
+COMMENT ON FUNCTION orbyt_private.create_master_key(p_key_id text) IS 'Make a new master key of 32 random bytes inside the database, put it into Vault and make it the active one. Returns false if that id exists or was retired. For the operator, not for the worker''s role.';
+
+CREATE FUNCTION orbyt_private.deletion_status(p_confirmation_code text) RETURNS TABLE(requested_at timestamp with time zone, finished_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select d.requested_at, d.finished_at from orbyt_private.deletion_requests d where d.confirmation_code = p_confirmation_code
+$$;
+
+ALTER FUNCTION orbyt_private.deletion_status(p_confirmation_code text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.deletion_status(p_confirmation_code text) IS 'How a request for deletion stands; no row for a code that was never given out.';
+
+CREATE FUNCTION orbyt_private.disconnect_account(p_account_id uuid, p_jobs text) RETURNS orbyt.accounts
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_account orbyt.accounts;
+begin
+  -- Grant before account, as everywhere.
+  perform 1 from orbyt_private.account_grants g where g.account_id = p_account_id for update;
+  select * into v_account from orbyt.accounts a where a.account_id = p_account_id for no key update;
+  if v_account.status = 'disconnected' then
+    if p_jobs = 'cancel' then
+      insert into orbyt_private.account_changes (account_id, cancel) values (p_account_id, true);
+      perform orbyt_private.cancel_account_jobs(p_account_id);
+    end if;
+    return v_account;
+  end if;
+  -- A new version: whoever is refreshing or checking at this moment changes nothing any more. The secrets stay until the grant
+  -- was ended at the platform, which takes one of them.
+  update orbyt_private.account_grants g
+  set version = g.version + 1, refresh_lease_until = null, refresh_lease_id = null, check_lease_until = null,
+      revoke_requested_at = now(), revoke_tried_at = null, revoke_lease_until = null, revoke_error_code = null, revoked_at = null
+  where g.account_id = p_account_id;
+  -- The trigger on accounts holds or cancels the jobs, the first of them at once.
+  perform pg_catalog.set_config('orbyt.disconnect_jobs', p_jobs, true);
+  update orbyt.accounts a
+  set status = 'disconnected', error_code = null
+  where a.account_id = p_account_id
+  returning * into v_account;
+  perform pg_catalog.set_config('orbyt.disconnect_jobs', '', true);
+  return v_account;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.disconnect_account(p_account_id uuid, p_jobs text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.disconnect_account(p_account_id uuid, p_jobs text) IS 'Disconnect an account and hold or cancel its open jobs. Its grant is still to be ended at the platform.';
+
+CREATE FUNCTION orbyt_private.disconnect_by_platform_user(p_login text, p_platform_user_id text, p_delete boolean DEFAULT false, p_issued_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT accounts integer, OUT confirmation_code text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_account_id uuid;
+  v_users uuid[];
+  v_session_id uuid;
+  -- Whoever came back since is not sent away by a callback that is late or repeated; a minute, because two clocks are compared.
+  -- A wish to be deleted is fulfilled all the same.
+  v_until timestamptz := case when p_delete then 'infinity' else coalesce(p_issued_at + interval '1 minute', 'infinity') end;
+begin
+  accounts := 0;
+  if coalesce(p_platform_user_id, '') = '' then
+    return;
+  end if;
+  -- Sessions first: what was just granted is void as well. One that is just being offered waits, and then sees it is over.
+  perform orbyt_private.lock_person(p_login, p_platform_user_id, true);
+  for v_session_id in
+    select s.session_id
+    from orbyt.connect_sessions s
+    where s.status in ('exchanging', 'choose') and s.created_at <= v_until and exists (
+      select from orbyt_private.connect_grants c
+      where c.session_id = s.session_id and c.login = p_login and c.platform_user_id = p_platform_user_id)
+    order by s.session_id
+    for update
+  loop
+    perform orbyt_private.end_connect(v_session_id, 'failed', 'connect_denied');
+  end loop;
+  for v_account_id in
+    select g.account_id from orbyt_private.account_grants g
+    where g.login = p_login and g.platform_user_id = p_platform_user_id and g.granted_at <= v_until
+    order by g.account_id
+    for update
+  loop
+    accounts := accounts + 1;
+    if p_delete then
+      perform orbyt_private.erase_posts(v_account_id);
+      -- What else it is called changes below, which nobody may do who holds its lanes: a post that is just being inserted has the
+      -- account and waits for them.
+      perform 1 from orbyt.accounts a where a.account_id = v_account_id for update;
+    end if;
+    perform orbyt_private.disconnect_account(v_account_id, case when p_delete then 'cancel' else 'hold' end);
+    -- There is nothing left to be ended at the platform. What we ended ourselves a moment ago, and are only told of now, ended then:
+    -- a login that began since lives by a new grant (offer_candidates).
+    update orbyt_private.account_grants g
+    set version = g.version + 1, revoke_requested_at = null, revoke_tried_at = null, revoke_lease_until = null,
+        revoked_at = coalesce(g.revoked_at, now())
+    where g.account_id = v_account_id;
+    delete from orbyt_private.account_secrets s where s.account_id = v_account_id;
+    update orbyt.accounts a set error_code = 'account_disconnected' where a.account_id = v_account_id;
+    if p_delete then
+      select pg_catalog.array_append(v_users, a.user_id) into v_users from orbyt.accounts a where a.account_id = v_account_id;
+      perform orbyt_private.erase_identity(v_account_id);
+    end if;
+  end loop;
+  if p_delete then
+    -- Candidates are names and pictures from there, too.
+    update orbyt.connect_sessions s
+    set candidates = '[]'
+    where s.user_id = any (v_users) and s.login = p_login and s.candidates <> '[]';
+    confirmation_code := pg_catalog.encode(extensions.gen_random_bytes(16), 'hex');
+    insert into orbyt_private.deletion_requests (confirmation_code, login, platform_user_hash, accounts, finished_at)
+    values (confirmation_code, p_login, pg_catalog.sha256(pg_catalog.convert_to(p_login || '/' || p_platform_user_id, 'UTF8')), accounts, now());
+  end if;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.disconnect_by_platform_user(p_login text, p_platform_user_id text, p_delete boolean, p_issued_at timestamp with time zone, OUT accounts integer, OUT confirmation_code text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.disconnect_by_platform_user(p_login text, p_platform_user_id text, p_delete boolean, p_issued_at timestamp with time zone, OUT accounts integer, OUT confirmation_code text) IS 'A person removed the app at the platform: their accounts are disconnected, the secrets destroyed, the jobs held; not what they granted since (p_issued_at). p_delete (they asked for deletion): the jobs are cancelled and what came from the platform is erased. Returns how many accounts, and the code of the request.';
+
+CREATE FUNCTION orbyt_private.disconnect_own_account(p_account_id uuid, p_jobs text) RETURNS orbyt.accounts
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_jobs is null or p_jobs not in ('hold', 'cancel') then
+    perform orbyt_private.raise_error('option_invalid', 'jobs', 'hold or cancel');
+  end if;
+  if not exists (
+      select from orbyt.accounts a
+      where a.account_id = p_account_id
+        and (a.user_id = auth.uid() or coalesce(auth.role(), '') = 'service_role' or session_user = 'postgres')) then
+    perform orbyt_private.raise_error('account_not_found', 'account_id');
+  end if;
+  return orbyt_private.disconnect_account(p_account_id, p_jobs);
+end
+$$;
+
+ALTER FUNCTION orbyt_private.disconnect_own_account(p_account_id uuid, p_jobs text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.disconnect_own_account(p_account_id uuid, p_jobs text) IS 'Disconnect an account of the caller; somebody else''s is answered like one that does not exist.';
+
+CREATE FUNCTION orbyt_private.end_connect(p_session_id uuid, p_status orbyt.connect_status, p_code text, p_detail text DEFAULT NULL::text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  update orbyt.connect_sessions s
+  set status = p_status, error_code = orbyt_private.known_code(p_code), error_message = orbyt_private.catalog_message(p_code, p_detail)
+  where s.session_id = p_session_id
+$$;
+
+ALTER FUNCTION orbyt_private.end_connect(p_session_id uuid, p_status orbyt.connect_status, p_code text, p_detail text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.end_connect(p_session_id uuid, p_status orbyt.connect_status, p_code text, p_detail text) IS 'End a session without an account.';
+
+CREATE FUNCTION orbyt_private.erase_identity(p_account_id uuid) RETURNS void
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  update orbyt_private.account_grants g set platform_user_id = null where g.account_id = p_account_id;
+  update orbyt.accounts a
+  set platform_account_id = 'erased:' || a.account_id::text, name = 'Deleted account', handle = null, picture_url = null, scopes = '{}',
+      token_expires_at = null, data_access_expires_at = null
+  where a.account_id = p_account_id
+$$;
+
+ALTER FUNCTION orbyt_private.erase_identity(p_account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.erase_identity(p_account_id uuid) IS 'Remove who an account is at the platform.';
+
+CREATE FUNCTION orbyt_private.erase_posts(p_account_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  perform 1 from orbyt.publish_jobs j where j.account_id = p_account_id order by j.job_id for update;
+  update orbyt.publish_jobs j
+  set platform_post_id = null, permalink = null
+  where j.account_id = p_account_id and (j.platform_post_id is not null or j.permalink is not null);
+  update orbyt_private.job_steps s
+  set result = '{}', secret = null, secret_key_id = null
+  from orbyt.publish_jobs j
+  where j.job_id = s.job_id and j.account_id = p_account_id;
+  -- The history keeps what happened, not what the platform called it.
+  update orbyt.job_events e
+  set detail = '{}'
+  from orbyt.publish_jobs j
+  where j.job_id = e.job_id and j.account_id = p_account_id and e.detail <> '{}';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.erase_posts(p_account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.erase_posts(p_account_id uuid) IS 'Remove what the platform gave the posts of an account: ids, addresses, results of steps. That a visible call was begun or confirmed is kept.';
+
+CREATE FUNCTION orbyt_private.expire_connects(p_now timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session_id uuid;
+  v_count integer := orbyt_private.interrupt_connects(p_now);
+  -- Looked up once: in the statement it would be looked up for every session.
+  v_forget_before timestamptz := p_now - pg_catalog.make_interval(days => coalesce((orbyt_private.setting('retention_days'))::integer, 90));
+begin
+  for v_session_id in
+    select s.session_id from orbyt.connect_sessions s
+    where s.status in ('started', 'exchanging', 'choose') and s.expires_at <= p_now
+    order by s.expires_at
+    limit p_limit
+    for update skip locked
+  loop
+    perform orbyt_private.end_connect(v_session_id, 'expired', 'connect_expired');
+    v_count := v_count + 1;
+  end loop;
+  delete from orbyt.connect_sessions s
+  where s.session_id in (
+    select o.session_id from orbyt.connect_sessions o
+    where o.expires_at < v_forget_before and o.status in ('connected', 'failed', 'expired')
+    limit p_limit);
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.expire_connects(p_now timestamp with time zone, p_limit integer) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.expire_connects(p_now timestamp with time zone, p_limit integer) IS 'End sessions whose time is over or whose worker fell silent; forget those older than retention_days. Returns how many ended.';
 
 CREATE FUNCTION orbyt_private.expire_jobs(p_limit integer DEFAULT 200, p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1498,6 +2564,28 @@ $$;
 ALTER FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) IS 'Fail jobs whose expires_at has passed and that certainly were not published. Those whose outcome is open are looked after for two more days, then held.';
+
+CREATE FUNCTION orbyt_private.fail_connect(p_session_id uuid, p_attempt integer, p_code text, p_message text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session orbyt.connect_sessions := orbyt_private.lock_exchange(p_session_id, p_attempt);
+begin
+  if v_session.session_id is null then
+    return 'stale';
+  end if;
+  update orbyt.connect_sessions s
+  set status = 'failed', error_code = orbyt_private.known_code(p_code),
+      error_message = pg_catalog.left(coalesce(nullif(p_message, ''), orbyt_private.catalog_message(p_code, null)), 500)
+  where s.session_id = p_session_id;
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.fail_connect(p_session_id uuid, p_attempt integer, p_code text, p_message text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.fail_connect(p_session_id uuid, p_attempt integer, p_code text, p_message text) IS 'The exchange ended without an account on offer. ok or stale.';
 
 CREATE FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb DEFAULT '{}'::jsonb, p_never_visible boolean DEFAULT false) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1556,9 +2644,7 @@ begin
   end if;
   -- Only a confirmed rejection disconnects; a network blip never does.
   if v_dead then
-    update orbyt.accounts a
-    set status = 'needs_reauth', error_code = p_code, checked_at = now()
-    where a.account_id = p_account_id and a.status = 'active';
+    perform orbyt_private.lose_account(p_account_id, p_code);
   end if;
   return 'ok';
 end
@@ -1568,13 +2654,98 @@ ALTER FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p
 
 COMMENT ON FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision) IS 'A refresh failed. If the code says so (catalog: needs_reauth) and the grant is still the one that failed, the account needs reconnecting and its jobs are held.';
 
-CREATE FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[] DEFAULT NULL::text[]) RETURNS text
+CREATE FUNCTION orbyt_private.finish_disconnect(p_account_id uuid, p_code text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- revoke_tried_at is emptied by a new disconnection: whoever still works on an old one destroys nothing.
+  update orbyt_private.account_grants g
+  set version = g.version + 1, revoke_requested_at = null, revoke_tried_at = null, revoke_lease_until = null, revoke_worker_id = null,
+      revoke_error_code = orbyt_private.known_code(p_code), revoked_at = now()
+  where g.account_id = p_account_id and g.revoke_requested_at is not null and g.revoke_tried_at is not null
+    and exists (select from orbyt.accounts a where a.account_id = p_account_id and a.status = 'disconnected');
+  if not found then
+    return 'changed';
+  end if;
+  delete from orbyt_private.account_secrets s where s.account_id = p_account_id;
+  perform orbyt_private.revoke_is_over(p_account_id);
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.finish_disconnect(p_account_id uuid, p_code text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.finish_disconnect(p_account_id uuid, p_code text) IS 'Destroy the secrets of a disconnected account. p_code: why its grant was not ended at the platform. changed: it was connected again.';
+
+CREATE FUNCTION orbyt_private.finish_own_connect(p_session_id uuid, p_platform_account_ids text[], p_proof text DEFAULT NULL::text) RETURNS SETOF orbyt.accounts
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
-  v_expires double precision;
+  v_session orbyt.connect_sessions;
+  v_ids text[] := array(select distinct x.id from unnest(p_platform_account_ids) as x (id) order by 1);
+  v_unknown text;
+  v_unusable text;
+  v_accounts uuid[];
 begin
+  select * into v_session from orbyt.connect_sessions s
+  where s.session_id = p_session_id
+    and (s.user_id = auth.uid() or coalesce(auth.role(), '') = 'service_role' or session_user = 'postgres')
+  for update;
+  if v_session.session_id is null then
+    perform orbyt_private.raise_error('connect_session_not_found', 'session_id');
+  end if;
+  -- The same again: the answer may have been lost.
+  if v_session.status = 'connected' and v_ids = array(
+      select a.platform_account_id from orbyt.accounts a where a.account_id = any (v_session.account_ids) order by 1) then
+    return query select a.* from orbyt.accounts a where a.account_id = any (v_session.account_ids) order by a.account_id;
+    return;
+  end if;
+  if v_session.status = 'expired' or (v_session.status in ('started', 'exchanging', 'choose') and v_session.expires_at <= now()) then
+    perform orbyt_private.raise_error('connect_expired', 'session_id');
+  end if;
+  if v_session.status <> 'choose' then
+    perform orbyt_private.raise_error('connect_session_not_choosable', 'session_id', v_session.status::text);
+  end if;
+  if exists (
+      select from orbyt_private.connect_flows f
+      where f.session_id = p_session_id and f.proof_hash is not null
+        and f.proof_hash is distinct from pg_catalog.sha256(pg_catalog.convert_to(p_proof, 'UTF8'))) then
+    perform orbyt_private.raise_error('connect_proof_missing', 'proof');
+  end if;
+  select x.id into v_unknown
+  from unnest(v_ids) as x (id)
+  where x.id is null or not v_session.candidates @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('platform_account_id', x.id))
+  limit 1;
+  if found or v_ids = '{}' then
+    perform orbyt_private.raise_error('connect_candidate_unknown', 'account_ids', v_unknown);
+  end if;
+  select x.id into v_unusable
+  from unnest(v_ids) as x (id)
+  where not exists (
+    select from orbyt_private.connect_grants g where g.session_id = p_session_id and g.platform_account_id = x.id)
+  limit 1;
+  if found then
+    perform orbyt_private.raise_error('connect_candidate_unusable', 'account_ids', v_unusable);
+  end if;
+  v_accounts := orbyt_private.connect_chosen(v_session, v_ids);
+  return query select a.* from orbyt.accounts a where a.account_id = any (v_accounts) order by a.account_id;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.finish_own_connect(p_session_id uuid, p_platform_account_ids text[], p_proof text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.finish_own_connect(p_session_id uuid, p_platform_account_ids text[], p_proof text) IS 'Connect the chosen candidates of an own session, with the proof of its link if that had one. Repeated with the same choice it returns the same accounts.';
+
+CREATE FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[] DEFAULT NULL::text[]) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not orbyt_private.hold_keys(orbyt_private.key_ids(p_secrets)) then
+    return 'changed';
+  end if;
   update orbyt_private.account_grants g
   set version = g.version + 1, refresh_lease_until = null, refresh_lease_id = null, refreshed_at = now(),
       refresh_failed_at = null, refresh_error_code = null, refresh_not_before = null
@@ -1583,8 +2754,12 @@ begin
     return 'changed';
   end if;
   perform orbyt_private.write_secrets(p_account_id, p_secrets);
+  -- Where there is no refresh token, the connection ends with the token that is extended (Instagram Login).
   update orbyt.accounts a
-  set checked_at = now(), scopes = coalesce(p_scopes, a.scopes)
+  set checked_at = now(), scopes = coalesce(p_scopes, a.scopes),
+      token_expires_at = case when exists (select from orbyt_private.account_secrets s where s.account_id = p_account_id and s.kind = 'refresh_token')
+                              then a.token_expires_at
+                              else (select s.expires_at from orbyt_private.account_secrets s where s.account_id = p_account_id and s.kind = 'access_token') end
   where a.account_id = p_account_id;
   return 'ok';
 end
@@ -1592,7 +2767,7 @@ $$;
 
 ALTER FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) IS 'Store refreshed tokens if nobody changed the grant meanwhile (compare and set). An old worker never overwrites a newer reconnect.';
+COMMENT ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) IS 'Store refreshed tokens if nobody changed the grant meanwhile (compare and set) and the key they are sealed with is not retired: ok or changed. An old worker never overwrites a newer reconnect.';
 
 CREATE FUNCTION orbyt_private.forget_hosted(p_paths text[], p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1790,6 +2965,24 @@ ALTER FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code t
 
 COMMENT ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) IS 'Somebody has to act before this job can go on.';
 
+CREATE FUNCTION orbyt_private.hold_keys(p_key_ids text[]) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_key_id text;
+begin
+  for v_key_id in select distinct k.id from unnest(p_key_ids) as k (id) where k.id is not null order by 1 loop
+    perform pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtextextended('orbyt_key/' || v_key_id, 0));
+  end loop;
+  return not exists (select from orbyt_private.retired_keys r where r.key_id = any (p_key_ids));
+end
+$$;
+
+ALTER FUNCTION orbyt_private.hold_keys(p_key_ids text[]) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.hold_keys(p_key_ids text[]) IS 'Keep these master keys from being retired until the end of the transaction; false if one already was.';
+
 CREATE FUNCTION orbyt_private.hosted_to_remove(p_limit integer DEFAULT 100, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(path text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -1828,6 +3021,35 @@ ALTER FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) OWNER TO 
 
 COMMENT ON FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) IS 'Options that a kind of Instagram post can express; null for a kind it does not have.';
 
+CREATE FUNCTION orbyt_private.interrupt_connects(p_now timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_session_id uuid;
+  v_count integer := 0;
+begin
+  for v_session_id in
+    select f.session_id
+    from orbyt_private.connect_flows f
+    join orbyt.connect_sessions s on s.session_id = f.session_id
+    where f.worker_id is not null and s.status = 'exchanging'
+      and not exists (select from orbyt_private.workers w where w.worker_id = f.worker_id and w.lease_until >= p_now)
+    order by f.session_id
+    limit 100
+    for update of s skip locked
+  loop
+    perform orbyt_private.end_connect(v_session_id, 'failed', 'connect_interrupted');
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.interrupt_connects(p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.interrupt_connects(p_now timestamp with time zone) IS 'Fail sessions whose worker fell silent while it exchanged the code. Returns how many.';
+
 CREATE FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -1843,6 +3065,80 @@ $$;
 ALTER FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) IS 'Whether there is such an object in a public bucket, which anybody can read.';
+
+CREATE FUNCTION orbyt_private.is_user_tag(p_tag jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case when pg_catalog.jsonb_typeof(p_tag) is distinct from 'object' then false
+              else coalesce(pg_catalog.jsonb_typeof(p_tag -> 'username'), '') = 'string'
+                and not exists (select from pg_catalog.jsonb_object_keys(p_tag) as k where k not in ('username', 'x', 'y', 'media'))
+                and not exists (select from unnest(array['x', 'y', 'media']) as n
+                                where coalesce(pg_catalog.jsonb_typeof(p_tag -> n), 'null') not in ('number', 'null')) end
+$$;
+
+ALTER FUNCTION orbyt_private.is_user_tag(p_tag jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.is_user_tag(p_tag jsonb) IS 'Whether a value is {username, x?, y?, media?}.';
+
+CREATE FUNCTION orbyt_private.keep_connect_apps(p_logins text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count integer;
+begin
+  delete from orbyt_private.connect_apps c where c.login <> all (coalesce(p_logins, '{}'));
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.keep_connect_apps(p_logins text[]) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.keep_connect_apps(p_logins text[]) IS 'These are all the logins of this installation: the others are withdrawn, begin_connect answers platform_not_configured for them. Returns how many. Accounts connected through them stay.';
+
+CREATE FUNCTION orbyt_private.key_ids(p_secrets jsonb) RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select pg_catalog.array_agg(distinct x.key_id) from pg_catalog.jsonb_to_recordset(coalesce(p_secrets, '[]'::jsonb)) as x (key_id text)
+$$;
+
+ALTER FUNCTION orbyt_private.key_ids(p_secrets jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.key_ids(p_secrets jsonb) IS 'Master keys that sealed secrets given as [{key_id, …}] need.';
+
+CREATE FUNCTION orbyt_private.key_status() RETURNS TABLE(key_id text, active boolean, in_vault boolean, account_secrets bigint, job_steps bigint, connect_grants bigint, callback_keys bigint, workers bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with uses as (
+    select r.key_id, r.source, count(*) as n from orbyt_private.sealed_rows() r group by r.key_id, r.source
+  ), vaulted as (
+    select pg_catalog.substr(s.name, 11) as key_id from vault.secrets s where s.name like 'orbyt\_key\_%'
+  ), alive as (
+    select w.key_id, count(*) as n from orbyt_private.workers w where w.lease_until > now() and w.key_id is not null group by w.key_id
+  )
+  select k.key_id, k.key_id is not distinct from orbyt_private.active_key_id(), exists (select from vaulted v where v.key_id = k.key_id),
+         coalesce((select u.n from uses u where u.key_id = k.key_id and u.source = 'account_secrets'), 0),
+         coalesce((select u.n from uses u where u.key_id = k.key_id and u.source = 'job_steps'), 0),
+         coalesce((select u.n from uses u where u.key_id = k.key_id and u.source = 'connect_grants'), 0),
+         coalesce((select u.n from uses u where u.key_id = k.key_id and u.source = 'callback_keys'), 0),
+         coalesce((select a.n from alive a where a.key_id = k.key_id), 0)
+  from (
+    select u.key_id from uses u
+    union
+    select v.key_id from vaulted v
+    union
+    select a.key_id from alive a
+  ) k
+  order by 1
+$$;
+
+ALTER FUNCTION orbyt_private.key_status() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.key_status() IS 'Master keys by id: which one seals, which are in Vault, how much is sealed with each, how many living workers seal with it. No key is shown.';
 
 CREATE FUNCTION orbyt_private.known_code(p_code text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1863,6 +3159,17 @@ $$;
 ALTER FUNCTION orbyt_private.known_code(p_code text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.known_code(p_code text) IS 'The code itself; adds a provisional catalog row if a newer worker reports one this database does not know.';
+
+CREATE FUNCTION orbyt_private.later(p_at timestamp with time zone, p_by interval) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case when p_at between '1000-01-01+00' and '3000-01-01+00' then p_at + p_by else 'infinity' end
+$$;
+
+ALTER FUNCTION orbyt_private.later(p_at timestamp with time zone, p_by interval) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.later(p_at timestamp with time zone, p_by interval) IS 'That much later; infinity for a time that check_times refuses anyway.';
 
 CREATE FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql
@@ -1889,6 +3196,26 @@ ALTER FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) OWNE
 
 COMMENT ON FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) IS 'Lock the job if this attempt still owns it; a null row otherwise.';
 
+CREATE FUNCTION orbyt_private.lock_exchange(p_session_id uuid, p_attempt integer) RETURNS orbyt.connect_sessions
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_session orbyt.connect_sessions;
+begin
+  select s.* into v_session from orbyt.connect_sessions s where s.session_id = p_session_id and s.status = 'exchanging' for update;
+  perform 1 from orbyt_private.connect_flows f where f.session_id = p_session_id and f.attempt = p_attempt and f.worker_id is not null;
+  if not found then
+    return null;
+  end if;
+  return v_session;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.lock_exchange(p_session_id uuid, p_attempt integer) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.lock_exchange(p_session_id uuid, p_attempt integer) IS 'Lock the session of an exchange; null if it ended or somebody else has it.';
+
 CREATE FUNCTION orbyt_private.lock_lanes(p_account_id uuid) RETURNS void
     LANGUAGE sql
     SET search_path TO ''
@@ -1899,6 +3226,64 @@ $$;
 ALTER FUNCTION orbyt_private.lock_lanes(p_account_id uuid) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.lock_lanes(p_account_id uuid) IS 'Lock all lanes of an account, in order.';
+
+CREATE FUNCTION orbyt_private.lock_person(p_login text, p_platform_user_id text, p_wait boolean) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_key bigint := pg_catalog.hashtextextended('orbyt_person/' || p_login || '/' || p_platform_user_id, 0);
+begin
+  if not p_wait then
+    return pg_catalog.pg_try_advisory_xact_lock(v_key);
+  end if;
+  perform pg_catalog.pg_advisory_xact_lock(v_key);
+  return true;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.lock_person(p_login text, p_platform_user_id text, p_wait boolean) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.lock_person(p_login text, p_platform_user_id text, p_wait boolean) IS 'What is granted by a person and what ends their grants goes one after the other. Taken before everything else, or without waiting.';
+
+CREATE FUNCTION orbyt_private.login_is_open(p_user_id uuid, p_login text, p_platform_user_id text, p_now timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select exists (
+    select from orbyt.connect_sessions s
+    where s.user_id = p_user_id and s.login = p_login and s.status in ('started', 'exchanging', 'choose')
+      -- A minute more: one that comes back at the last moment may not be committed yet.
+      and (s.status = 'exchanging' or s.expires_at > p_now - interval '1 minute'))
+    or exists (
+      select from orbyt_private.connect_grants c where c.login = p_login and c.platform_user_id = p_platform_user_id)
+$$;
+
+ALTER FUNCTION orbyt_private.login_is_open(p_user_id uuid, p_login text, p_platform_user_id text, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.login_is_open(p_user_id uuid, p_login text, p_platform_user_id text, p_now timestamp with time zone) IS 'Whether a login of this user may still lead to a new grant, or this person has given one that is not chosen yet.';
+
+CREATE FUNCTION orbyt_private.lose_account(p_account_id uuid, p_code text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  update orbyt.accounts a
+  set status = 'needs_reauth', error_code = orbyt_private.known_code(p_code), checked_at = now()
+  where a.account_id = p_account_id and a.status = 'active';
+  -- Google ends grants after seven days while an app's consent screen is in testing. Source: Google Identity, "Using OAuth 2.0"
+  -- (refresh token expiration), read 2026-11. One account may be chance; it says how often.
+  if found and p_code = 'google_grant_invalid' and exists (
+      select from orbyt_private.account_grants g
+      where g.account_id = p_account_id and g.granted_at between now() - interval '7.5 days' and now() - interval '6.5 days') then
+    perform orbyt_private.raise_operator_issue('google_consent_testing_mode', 'a Google grant ended after seven days');
+  end if;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.lose_account(p_account_id uuid, p_code text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.lose_account(p_account_id uuid, p_code text) IS 'An active account needs its user; its jobs are held. A Google grant that ends after seven days is an issue for the operator.';
 
 CREATE FUNCTION orbyt_private.mark_as_not_published(p_job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1959,9 +3344,7 @@ begin
   if not found and (p_version <> 0 or exists (select from orbyt_private.account_grants g where g.account_id = p_account_id)) then
     return 'changed';
   end if;
-  update orbyt.accounts a
-  set status = 'needs_reauth', error_code = orbyt_private.known_code(p_code), checked_at = now()
-  where a.account_id = p_account_id and a.status = 'active';
+  perform orbyt_private.lose_account(p_account_id, p_code);
   return 'ok';
 end
 $$;
@@ -1976,10 +3359,7 @@ CREATE FUNCTION orbyt_private.master_keys() RETURNS TABLE(key_id text, key_base6
     AS $$
   -- Only secrets named orbyt_key_<id>: one unreadable secret of somebody else must not stop us, so the names are
   -- filtered before anything is decrypted.
-  select pg_catalog.substr(s.name, 11), d.decrypted_secret,
-         s.name = 'orbyt_key_' || coalesce(orbyt_private.setting('active_key_id') #>> '{}', '')
-           or (orbyt_private.setting('active_key_id') is null
-               and s.created_at = (select max(n.created_at) from vault.secrets n where n.name like 'orbyt\_key\_%'))
+  select pg_catalog.substr(s.name, 11), d.decrypted_secret, s.name = 'orbyt_key_' || orbyt_private.active_key_id()
   from vault.secrets s
   join vault.decrypted_secrets d on d.id = s.id
   where s.name like 'orbyt\_key\_%'
@@ -2007,6 +3387,38 @@ ALTER FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone)
 
 COMMENT ON FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone) IS 'Seconds until the next lane falls due; null if none. For the worker''s timer.';
 
+CREATE FUNCTION orbyt_private.note_check(p_account_id uuid, p_version bigint, p_code text DEFAULT NULL::text, p_token_expires_in_seconds double precision DEFAULT NULL::double precision, p_data_access_expires_in_seconds double precision DEFAULT NULL::double precision, p_scopes text[] DEFAULT NULL::text[], p_cool_seconds double precision DEFAULT NULL::double precision) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update orbyt_private.account_grants g
+  set check_lease_until = null, check_worker_id = null,
+      check_failed_at = case when p_code is null then g.check_failed_at else now() end,
+      check_error_code = orbyt_private.known_code(p_code),
+      check_not_before = case when p_code is not null then now() + pg_catalog.make_interval(secs => coalesce(p_cool_seconds, 900)) end
+  where g.account_id = p_account_id and g.version = p_version;
+  if not found then
+    return 'changed';
+  end if;
+  update orbyt.accounts a
+  set checked_at = case when p_code is null then now() else a.checked_at end,
+      scopes = coalesce(p_scopes, a.scopes),
+      token_expires_at = coalesce(now() + pg_catalog.make_interval(secs => p_token_expires_in_seconds), a.token_expires_at),
+      data_access_expires_at = coalesce(now() + pg_catalog.make_interval(secs => p_data_access_expires_in_seconds), a.data_access_expires_at)
+  where a.account_id = p_account_id and a.status = 'active';
+  -- Only a confirmed rejection disconnects.
+  if (select e.needs_reauth from orbyt.error_catalog e where e.code = p_code) then
+    perform orbyt_private.lose_account(p_account_id, p_code);
+  end if;
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.note_check(p_account_id uuid, p_version bigint, p_code text, p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision, p_scopes text[], p_cool_seconds double precision) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.note_check(p_account_id uuid, p_version bigint, p_code text, p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision, p_scopes text[], p_cool_seconds double precision) IS 'How a connection stands. No code: it works. A code with needs_reauth asks for the user and holds the jobs; any other is written down and looked at again after p_cool_seconds. changed: the grant was replaced meanwhile, nothing happens.';
+
 CREATE FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2028,6 +3440,27 @@ $$;
 ALTER FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) IS 'Note an object before it is uploaded, so that it is removed whatever happens. ok or stale. Safe to repeat.';
+
+CREATE FUNCTION orbyt_private.note_revoke_failed(p_account_id uuid, p_code text, p_cool_seconds double precision) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update orbyt_private.account_grants g
+  set revoke_error_code = orbyt_private.known_code(p_code), revoke_worker_id = null,
+      revoke_lease_until = now() + pg_catalog.make_interval(secs => p_cool_seconds)
+  where g.account_id = p_account_id and g.revoke_requested_at is not null and g.revoke_tried_at is not null;
+  if not found then
+    return 'changed';
+  end if;
+  perform orbyt_private.revoke_is_over(p_account_id);
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.note_revoke_failed(p_account_id uuid, p_code text, p_cool_seconds double precision) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.note_revoke_failed(p_account_id uuid, p_code text, p_cool_seconds double precision) IS 'The grant could not be ended at the platform; it is tried again after so many seconds. changed: the account was connected again.';
 
 CREATE FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text DEFAULT NULL::text, p_message text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2057,6 +3490,133 @@ ALTER FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_
 
 COMMENT ON FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) IS 'How a side task stands: pending (it is tried again), done, or failed with a code. The job is not touched.';
 
+CREATE FUNCTION orbyt_private.offer_candidates(p_session_id uuid, p_attempt integer, p_candidates jsonb, p_complete boolean, p_grants jsonb, p_auto text[] DEFAULT NULL::text[], p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session orbyt.connect_sessions;
+  v_flow orbyt_private.connect_flows;
+  v_keys boolean := orbyt_private.hold_keys((
+    select pg_catalog.array_agg(k.id)
+    from pg_catalog.jsonb_to_recordset(p_grants) as g (secrets jsonb)
+    cross join lateral unnest(orbyt_private.key_ids(g.secrets)) as k (id)));
+  v_person record;
+  v_ended boolean := false;
+  v_wanted text;
+  v_candidates jsonb;
+  v_usable text[];
+  v_auto text[];
+  v_code text;
+begin
+  for v_person in
+    select distinct coalesce(g.login, '') as login, g.platform_user_id as id
+    from pg_catalog.jsonb_to_recordset(p_grants) as g (login text, platform_user_id text)
+    where g.platform_user_id <> ''
+    order by 1, 2
+  loop
+    perform orbyt_private.lock_person(v_person.login, v_person.id, true);
+  end loop;
+  v_session := orbyt_private.lock_exchange(p_session_id, p_attempt);
+  if v_session.session_id is null then
+    return 'stale';
+  end if;
+  select * into v_flow from orbyt_private.connect_flows f where f.session_id = p_session_id;
+  -- The same person's grant was ended, or is just being ended, for another user: what was granted here may be gone with it.
+  select exists (
+    select
+    from pg_catalog.jsonb_to_recordset(p_grants) as g (login text, platform_user_id text)
+    join orbyt_private.account_grants o on o.login = g.login and o.platform_user_id = g.platform_user_id
+    where (o.revoke_worker_id is not null and o.revoke_lease_until > p_now) or o.revoked_at >= v_flow.claimed_at) into v_ended;
+  -- Nothing of it can be used, and the code cannot be exchanged again.
+  if v_ended or not v_keys then
+    perform orbyt_private.end_connect(p_session_id, 'failed', 'connect_interrupted');
+    return 'stale';
+  end if;
+  select a.platform_account_id into v_wanted from orbyt.accounts a where a.account_id = v_session.account_id;
+
+  insert into orbyt_private.connect_grants (
+    session_id, platform_account_id, account_id, login, platform_user_id, scopes, secrets, token_expires_at, data_access_expires_at, profile)
+  select p_session_id, g.platform_account_id, g.account_id, coalesce(g.login, v_session.login), coalesce(g.platform_user_id, ''),
+         coalesce(g.scopes, '{}'),
+         (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                   'kind', x.kind, 'sealed', x.sealed, 'key_id', x.key_id,
+                   'expires_at', p_now + pg_catalog.make_interval(secs => x.expires_in_seconds)))
+          from pg_catalog.jsonb_to_recordset(g.secrets) as x (kind text, sealed text, key_id text, expires_in_seconds double precision)),
+         p_now + pg_catalog.make_interval(secs => g.token_expires_in_seconds),
+         p_now + pg_catalog.make_interval(secs => g.data_access_expires_in_seconds),
+         pg_catalog.jsonb_build_object('name', g.name, 'handle', g.handle, 'picture_url', g.picture_url)
+  from pg_catalog.jsonb_to_recordset(p_grants) as g (
+    platform_account_id text, account_id uuid, login text, platform_user_id text, scopes text[], secrets jsonb,
+    token_expires_in_seconds double precision, data_access_expires_in_seconds double precision, name text, handle text, picture_url text)
+  where pg_catalog.jsonb_array_length(g.secrets) > 0
+  on conflict (session_id, platform_account_id) do nothing;
+
+  -- What can be done with each, and what only the database knows: whose account it is, what is stored for it.
+  with offered as (
+    select distinct on (c.platform_account_id) c.*, e.n
+    from pg_catalog.jsonb_array_elements(p_candidates) with ordinality as e (item, n)
+    cross join lateral pg_catalog.jsonb_to_record(e.item) as c (platform_account_id text, name text, handle text, picture_url text, code text)
+    order by c.platform_account_id, e.n
+  ), judged as (
+    select o.*, a.account_id is not null as connected,
+           case when o.platform_account_id <> v_wanted then 'account_wrong_channel'
+                when o.code is not null then orbyt_private.known_code(o.code)
+                when g.account_id is null then 'connect_page_token_missing'
+                when a.account_id <> g.account_id then 'connect_interrupted'
+                -- Google gives a refresh token with a consent only. None now: the stored one will do if it is known to work.
+                when g.login = 'google' and not g.secrets @> '[{"kind": "refresh_token"}]'
+                     and not (a.status = 'active' and exists (
+                       select from orbyt_private.account_secrets s where s.account_id = a.account_id and s.kind = 'refresh_token'))
+                  then 'connect_no_refresh_token'
+           end as problem
+    from offered o
+    left join orbyt_private.connect_grants g on g.session_id = p_session_id and g.platform_account_id = o.platform_account_id
+    left join orbyt.accounts a
+      on a.user_id = v_session.user_id and a.platform = v_session.platform and a.platform_account_id = o.platform_account_id
+  )
+  select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+           'platform_account_id', j.platform_account_id, 'name', pg_catalog.left(j.name, 500), 'handle', pg_catalog.left(j.handle, 500),
+           'picture_url', pg_catalog.left(j.picture_url, 2048), 'usable', j.problem is null, 'code', j.problem, 'connected', j.connected)
+           order by j.n), '[]'::jsonb),
+         coalesce(pg_catalog.array_agg(j.platform_account_id order by j.n) filter (where j.problem is null), '{}'),
+         -- Why nothing can be done, if so: the wanted account's own reason, else the first.
+         (pg_catalog.array_agg(j.problem order by (j.platform_account_id = v_wanted) desc nulls last, j.n))[1]
+  into v_candidates, v_usable, v_code
+  from judged j;
+  if v_wanted is not null and not v_candidates @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('platform_account_id', v_wanted)) then
+    v_code := case when p_complete then 'account_wrong_channel' else 'connect_list_incomplete' end;
+  end if;
+
+  update orbyt.connect_sessions s
+  set candidates = v_candidates, candidates_complete = p_complete,
+      status = case when v_usable = '{}' then 'failed' else 'choose' end::orbyt.connect_status,
+      error_code = case when v_usable = '{}' then coalesce(v_code, 'connect_platform_refused') when not p_complete then 'connect_list_incomplete' end,
+      error_message = case when v_usable = '{}' then orbyt_private.catalog_message(coalesce(v_code, 'connect_platform_refused'), null)
+                           when not p_complete then orbyt_private.catalog_message('connect_list_incomplete', null) end,
+      -- Time to choose.
+      expires_at = p_now + interval '30 minutes'
+  where s.session_id = p_session_id
+  returning * into v_session;
+  if v_session.status = 'failed' then
+    return 'ok';
+  end if;
+  delete from orbyt_private.connect_grants g where g.session_id = p_session_id and g.platform_account_id <> all (v_usable);
+  update orbyt_private.connect_flows f set worker_id = null where f.session_id = p_session_id;
+
+  v_auto := array(select u.id from unnest(v_usable) as u (id) where u.id = any (p_auto));
+  -- With a proof in the link, whoever got the link decides.
+  if v_auto <> '{}' and v_flow.proof_hash is null and (p_complete or v_wanted is not null) then
+    perform orbyt_private.connect_chosen(v_session, v_auto);
+  end if;
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.offer_candidates(p_session_id uuid, p_attempt integer, p_candidates jsonb, p_complete boolean, p_grants jsonb, p_auto text[], p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.offer_candidates(p_session_id uuid, p_attempt integer, p_candidates jsonb, p_complete boolean, p_grants jsonb, p_auto text[], p_now timestamp with time zone) IS 'The accounts of a login, each with what can be done with it: candidates [{platform_account_id, name, handle, picture_url, code}], grants with sealed tokens for the usable ones. p_auto is connected at once, unless the list is incomplete or the link back carried a proof. Failed, if nothing can be used. stale, if the session ended, or if what was granted is worth nothing (sealed with a retired key, ended meanwhile): then it failed.';
+
 CREATE FUNCTION orbyt_private.own_job(p_job_id uuid) RETURNS orbyt.publish_jobs
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2076,6 +3636,19 @@ $$;
 ALTER FUNCTION orbyt_private.own_job(p_job_id uuid) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.own_job(p_job_id uuid) IS 'Lock a job of the caller; somebody else''s is answered like one that does not exist.';
+
+CREATE FUNCTION orbyt_private.paused_until(p_account_id uuid, p_phase orbyt_private.job_phase) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select max(t.until)
+  from orbyt_private.throttles t
+  where t.scope = 'account' and t.key = p_account_id::text and (t.phase = 'publish' or p_phase <> 'publish')
+$$;
+
+ALTER FUNCTION orbyt_private.paused_until(p_account_id uuid, p_phase orbyt_private.job_phase) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.paused_until(p_account_id uuid, p_phase orbyt_private.job_phase) IS 'Until when an account is left alone in that lane, by a limit or by a person; null if it is not. Its status is another matter.';
 
 CREATE FUNCTION orbyt_private.percent_decoded(p_text text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -2324,6 +3897,116 @@ ALTER FUNCTION orbyt_private.publish_jobs_after_update() OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.publish_jobs_after_update() IS 'Keeps job_queue and lanes in step with changed rows; wakes workers for what people did.';
 
+CREATE FUNCTION orbyt_private.publish_jobs_before_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Deleted with its user or its account it goes in any case.
+  if pg_catalog.pg_trigger_depth() = 1 and orbyt_private.publish_is_open(old.job_id) then
+    perform orbyt_private.raise_error('publish_in_progress', 'job_id');
+  end if;
+  return old;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.publish_jobs_before_delete() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.publish_jobs_before_delete() IS 'A job whose visible call may be under way is not deleted by hand: nobody would ever know of the post.';
+
+CREATE FUNCTION orbyt_private.publish_jobs_before_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_open boolean := new.status in ('queued', 'publishing', 'held');
+  v_begun boolean;
+  v_problem record;
+begin
+  -- The worker's functions know what they do, and come here far more often than people.
+  if coalesce(pg_catalog.current_setting('orbyt.by_worker', true), '') = 'on' then
+    return new;
+  end if;
+  if new.job_id is distinct from old.job_id then
+    perform orbyt_private.refuse_edit('job_id', 'it never changes');
+  elsif (new.user_id, new.account_id, new.platform) is distinct from (old.user_id, old.account_id, old.platform) then
+    perform orbyt_private.refuse_edit(
+      case when new.account_id is distinct from old.account_id then 'account_id'
+           when new.user_id is distinct from old.user_id then 'user_id' else 'platform' end,
+      'a job stays with its account; cancel it and insert another one');
+  elsif new.attempt < old.attempt then
+    perform orbyt_private.refuse_edit('attempt', 'it only grows, because a late worker is told by it that the job is no longer its own');
+  end if;
+
+  if new.status = old.status then
+    if new.status in ('queued', 'publishing') then
+      new.run_at := coalesce(new.run_at, now());
+    elsif new.run_at is not null then
+      perform orbyt_private.refuse_edit('run_at', 'only an open job has a time; set status to queued to let it go on');
+    end if;
+    if new.status in ('failed', 'held') and new.error_code is null then
+      perform orbyt_private.refuse_edit('error_code', 'a held or failed job has a cause; set status to queued to let it go on');
+    end if;
+    if new.status = 'published' and new.published_at is null then
+      perform orbyt_private.refuse_edit('published_at', 'a published post has a time');
+    end if;
+    return new;
+  end if;
+
+  -- Another status. What is out is never filed as not published, and never sent again.
+  if old.status in ('published', 'cancelled') then
+    return new; -- refused by publish_jobs_before_update
+  end if;
+  if orbyt_private.was_published(old.job_id) then
+    if new.status in ('failed', 'cancelled') then
+      perform orbyt_private.raise_error('job_already_finished', 'status');
+    elsif old.status = 'failed' and v_open then
+      perform orbyt_private.raise_error('job_not_retryable', 'status', old.error_code);
+    end if;
+  end if;
+  if new.status = 'failed' and old.status = 'publishing' and orbyt_private.publish_is_open(old.job_id) then
+    perform orbyt_private.raise_error('publish_in_progress', 'status');
+  end if;
+
+  select exists (select from orbyt_private.job_queue q where q.job_id = old.job_id and q.started)
+      or exists (select from orbyt_private.job_steps s where s.job_id = old.job_id and s.step <> 'inspect')
+  into v_begun;
+  -- Only a worker publishes: by hand it means that the job shall go on.
+  if new.status = 'publishing' and not v_begun then
+    new.status := 'queued';
+  end if;
+  -- Held back by a person, without a word why.
+  if new.status = 'held' and old.status in ('queued', 'publishing')
+     and (new.error_code, new.error_message, new.retryable) is not distinct from (old.error_code, old.error_message, old.retryable) then
+    new.error_code := orbyt_private.known_code('held_by_hand');
+    new.error_message := orbyt_private.catalog_message('held_by_hand', null);
+    new.retryable := false;
+  end if;
+  -- Content and status in one edit: what was begun with the old content would go on with it.
+  if v_open and (new.kind, new.title, new.caption, new.media, new.options, new.publish_at)
+      is distinct from (old.kind, old.title, old.caption, old.media, old.options, old.publish_at) then
+    if v_begun or old.status = 'publishing' then
+      perform orbyt_private.raise_error('job_already_started');
+    end if;
+    select * into v_problem
+    from orbyt_private.check_content(
+      new.platform, new.kind, new.title, new.caption, new.media, new.options, new.publish_at,
+      -- The update trigger moves a deadline that has passed.
+      case when new.expires_at <= now() then orbyt_private.later(greatest(now(), new.publish_at), interval '24 hours') else new.expires_at end)
+    limit 1;
+    if found then
+      perform orbyt_private.raise_error(v_problem.code, v_problem.field, v_problem.detail);
+    end if;
+    delete from orbyt_private.job_steps s where s.job_id = old.job_id;
+  end if;
+  return new;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.publish_jobs_before_edit() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.publish_jobs_before_edit() IS 'Edits of a job by hand: what cannot be is refused with the column and the reason; a job held by hand says so; content changes only before anything was begun.';
+
 CREATE FUNCTION orbyt_private.publish_jobs_before_insert() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2340,7 +4023,7 @@ begin
   new.media := coalesce(new.media, '[]'::jsonb);
   new.options := coalesce(new.options, '{}'::jsonb);
   new.publish_at := coalesce(new.publish_at, now());
-  new.expires_at := coalesce(new.expires_at, new.publish_at + interval '24 hours');
+  new.expires_at := coalesce(new.expires_at, orbyt_private.later(new.publish_at, interval '24 hours'));
 
   select * into v_account from orbyt.accounts a where a.account_id = new.account_id;
   -- Another user's account is answered like one that does not exist, so that ids cannot be tried out.
@@ -2359,7 +4042,7 @@ begin
          and exists (select from orbyt.publish_jobs j where j.user_id = new.user_id and j.client_ref = new.client_ref)) then
     new.run_at := coalesce(new.run_at, now());
     if new.expires_at <= new.publish_at then
-      new.expires_at := new.publish_at + interval '24 hours';
+      new.expires_at := orbyt_private.later(new.publish_at, interval '24 hours');
     end if;
     return new;
   end if;
@@ -2474,9 +4157,9 @@ begin
       perform orbyt_private.raise_error('job_already_started');
     end if;
     if new.publish_at is distinct from old.publish_at and new.expires_at is not distinct from old.expires_at then
-      new.expires_at := new.publish_at + (old.expires_at - old.publish_at);
+      new.expires_at := orbyt_private.later(new.publish_at, old.expires_at - old.publish_at);
     end if;
-    new.expires_at := coalesce(new.expires_at, new.publish_at + interval '24 hours');
+    new.expires_at := coalesce(new.expires_at, orbyt_private.later(new.publish_at, interval '24 hours'));
     select * into v_problem
     from orbyt_private.check_content(new.platform, new.kind, new.title, new.caption, new.media, new.options, new.publish_at, new.expires_at)
     limit 1;
@@ -2559,7 +4242,7 @@ CREATE FUNCTION orbyt_private.publish_jobs_broadcast() RETURNS trigger
 begin
   perform orbyt_private.broadcast(new.user_id, 'publish_job', pg_catalog.jsonb_build_object(
     'job_id', new.job_id, 'post_id', new.post_id, 'account_id', new.account_id, 'platform', new.platform,
-    'status', new.status, 'stage', new.stage, 'progress', new.progress, 'run_at', new.run_at,
+    'status', new.status, 'stage', new.stage, 'progress', new.progress, 'publish_at', new.publish_at, 'run_at', new.run_at,
     'permalink', new.permalink, 'error_code', new.error_code, 'retryable', new.retryable, 'needs_reauth', new.needs_reauth,
     'version', new.version));
   return null;
@@ -2569,6 +4252,21 @@ $$;
 ALTER FUNCTION orbyt_private.publish_jobs_broadcast() OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.publish_jobs_broadcast() IS 'One message per visible change of a job.';
+
+CREATE FUNCTION orbyt_private.publish_jobs_broadcast_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform orbyt_private.broadcast(old.user_id, 'publish_job_deleted', pg_catalog.jsonb_build_object(
+    'job_id', old.job_id, 'post_id', old.post_id, 'account_id', old.account_id, 'version', old.version + 1));
+  return null;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.publish_jobs_broadcast_delete() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.publish_jobs_broadcast_delete() IS 'A job is gone. Larger than every version it had.';
 
 CREATE FUNCTION orbyt_private.put_back(p_job_id uuid, p_attempt integer, p_seconds double precision, p_phase text, p_stage text, p_code text DEFAULT NULL::text, p_message text DEFAULT NULL::text, p_counts boolean DEFAULT false, p_detail jsonb DEFAULT '{}'::jsonb, p_now timestamp with time zone DEFAULT now()) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2655,7 +4353,11 @@ CREATE FUNCTION orbyt_private.queue_facts(p_now timestamp with time zone DEFAULT
           select x.bucket, max(x.units_max) as units_max, sum(x.units) as used
           from orbyt_private.quota_uses x where x.used_at > p_now - interval '24 hours'
           group by x.bucket, x.key) u
-        group by u.bucket) q), '[]'::jsonb))
+        group by u.bucket) q), '[]'::jsonb),
+    -- What the operator should know of and has not cleared: one row per cause.
+    'issues', coalesce((
+      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('code', i.code, 'count', i.count))
+      from orbyt_private.operator_issues i), '[]'::jsonb))
 $$;
 
 ALTER FUNCTION orbyt_private.queue_facts(p_now timestamp with time zone) OWNER TO postgres;
@@ -2696,6 +4398,45 @@ ALTER FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail tex
 
 COMMENT ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail text) IS 'Raise a catalog error: SQLSTATE of the code, message for the user, details as JSON {code, field, detail}, hint with what to do.';
 
+CREATE FUNCTION orbyt_private.raise_operator_issue(p_code text, p_detail text DEFAULT ''::text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into orbyt_private.operator_issues as i (code, detail)
+  values (orbyt_private.known_code(p_code), pg_catalog.left(coalesce(p_detail, ''), 500))
+  on conflict (code) do update
+  set last_seen_at = now(), count = i.count + 1, detail = excluded.detail
+$$;
+
+ALTER FUNCTION orbyt_private.raise_operator_issue(p_code text, p_detail text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.raise_operator_issue(p_code text, p_detail text) IS 'Something only the operator can put right. The same again is counted, not repeated.';
+
+CREATE FUNCTION orbyt_private.read_account(p_account_id uuid) RETURNS TABLE(account_id uuid, user_id uuid, platform text, platform_account_id text, name text, handle text, scopes text[], login text, version bigint, status text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select a.account_id, a.user_id, a.platform, a.platform_account_id, a.name, a.handle, a.scopes, g.login, g.version, a.status::text
+  from orbyt.accounts a
+  join orbyt_private.account_grants g on g.account_id = a.account_id
+  where a.account_id = p_account_id
+$$;
+
+ALTER FUNCTION orbyt_private.read_account(p_account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.read_account(p_account_id uuid) IS 'One account and the version of its grant, without secrets; no row if it was never granted.';
+
+CREATE FUNCTION orbyt_private.read_callback_key(p_key_id text) RETURNS TABLE(owner_id uuid, sealed_private bytea, sealed_key_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select k.owner_id, k.sealed_private, k.sealed_key_id from orbyt_private.callback_keys k where k.key_id = p_key_id
+$$;
+
+ALTER FUNCTION orbyt_private.read_callback_key(p_key_id text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.read_callback_key(p_key_id text) IS 'Private half of a callback key, sealed with a master key.';
+
 CREATE FUNCTION orbyt_private.read_grant(p_account_id uuid) RETURNS TABLE(login text, version bigint, status text, kind text, sealed bytea, key_id text, expires_in_seconds double precision)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -2720,8 +4461,7 @@ begin
   select distinct k.account_id, k.phase, a.platform,
          coalesce((orbyt_private.setting(k.phase::text || '_in_flight_max'))::integer, 1),
          case when a.status <> 'active' then 'infinity'::timestamptz
-              else (select max(t.until) from orbyt_private.throttles t
-                    where t.scope = 'account' and t.key = a.account_id::text and (t.phase = 'publish' or k.phase <> 'publish')) end
+              else orbyt_private.paused_until(a.account_id, k.phase) end
   from unnest(p_account_ids, p_phases) as k (account_id, phase)
   join orbyt.accounts a on a.account_id = k.account_id
   where not exists (select from orbyt_private.lanes l where l.account_id = k.account_id and l.phase = k.phase)
@@ -2746,7 +4486,8 @@ begin
       -- A lane made while the account's status was changing may have been made from the old one.
       blocked_until = (
         select case when a.status <> 'active' then 'infinity'::timestamptz
-                    when l.blocked_until < 'infinity' then l.blocked_until end
+                    when l.blocked_until = 'infinity' then orbyt_private.paused_until(l.account_id, l.phase)
+                    else l.blocked_until end
         from orbyt.accounts a where a.account_id = l.account_id)
   where (l.account_id, l.phase) in (select k.account_id, k.phase from unnest(p_account_ids, p_phases) as k (account_id, phase));
 end
@@ -2755,6 +4496,27 @@ $$;
 ALTER FUNCTION orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[]) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[]) IS 'Recompute lanes from the queue (earliest waiting job, number in flight). Recomputing heals itself; counting up and down would not.';
+
+CREATE FUNCTION orbyt_private.refuse_edit(p_column text, p_why text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_entry orbyt.error_catalog;
+begin
+  select * into v_entry from orbyt.error_catalog e where e.code = 'edit_not_possible';
+  -- The Table Editor shows the message and nothing else, so the reason stands in it.
+  raise exception using
+    errcode = coalesce(v_entry.sqlstate, 'OR000'),
+    message = p_column || ': ' || p_why,
+    detail = pg_catalog.jsonb_build_object('code', 'edit_not_possible', 'field', p_column)::text,
+    hint = coalesce(v_entry.what_to_do, '');
+end
+$$;
+
+ALTER FUNCTION orbyt_private.refuse_edit(p_column text, p_why text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.refuse_edit(p_column text, p_why text) IS 'Refuse an edit by hand (edit_not_possible): the column and what to do instead.';
 
 CREATE FUNCTION orbyt_private.register_worker(p_worker_id uuid, p_host text, p_version text, p_slots jsonb, p_lease_seconds double precision, p_now timestamp with time zone DEFAULT now()) RETURNS timestamp with time zone
     LANGUAGE sql SECURITY DEFINER
@@ -2937,7 +4699,7 @@ begin
   end if;
   update orbyt.publish_jobs j
   set publish_at = coalesce(p_publish_at, now()),
-      expires_at = coalesce(p_expires_at, coalesce(p_publish_at, now()) + (j.expires_at - j.publish_at))
+      expires_at = coalesce(p_expires_at, orbyt_private.later(coalesce(p_publish_at, now()), j.expires_at - j.publish_at))
   where j.job_id = p_job_id
   returning * into v_job;
   perform orbyt_private.add_event(v_job, 'rescheduled');
@@ -2948,6 +4710,54 @@ $$;
 ALTER FUNCTION orbyt_private.reschedule_own_job(p_job_id uuid, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.reschedule_own_job(p_job_id uuid, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'Move a job that has not been started to another time.';
+
+CREATE FUNCTION orbyt_private.reseal(p_address text, p_old_sealed bytea, p_sealed bytea, p_key_id text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_source text := pg_catalog.split_part(p_address, '/', 1);
+  v_id text := pg_catalog.split_part(p_address, '/', 2);
+  v_rest text := pg_catalog.substr(p_address, pg_catalog.length(v_source) + pg_catalog.length(v_id) + 3);
+begin
+  if not orbyt_private.hold_keys(array[p_key_id]) then
+    return 'changed';
+  end if;
+  if v_source = 'account_secrets' then
+    update orbyt_private.account_secrets s
+    set sealed = p_sealed, key_id = p_key_id
+    where s.account_id = v_id::uuid and s.kind = v_rest and s.sealed = p_old_sealed;
+  elsif v_source = 'job_steps' then
+    update orbyt_private.job_steps s
+    set secret = p_sealed, secret_key_id = p_key_id
+    where s.job_id = v_id::uuid and s.step = v_rest and s.secret = p_old_sealed;
+  elsif v_source = 'callback_keys' then
+    update orbyt_private.callback_keys k
+    set sealed_private = p_sealed, sealed_key_id = p_key_id
+    where k.key_id = pg_catalog.substr(p_address, pg_catalog.length(v_source) + 2) and k.sealed_private = p_old_sealed;
+  elsif v_source = 'connect_grants' then
+    update orbyt_private.connect_grants c
+    set secrets = (
+      select pg_catalog.jsonb_agg(case
+        when pg_catalog.decode(x.secret ->> 'sealed', 'base64') = p_old_sealed
+        then x.secret || pg_catalog.jsonb_build_object('sealed', pg_catalog.encode(p_sealed, 'base64'), 'key_id', p_key_id)
+        else x.secret end order by x.n)
+      from pg_catalog.jsonb_array_elements(c.secrets) with ordinality as x (secret, n))
+    where c.session_id = v_id::uuid
+      and c.platform_account_id = pg_catalog.substr(v_rest, pg_catalog.strpos(v_rest, '/') + 1)
+      and exists (
+        select from pg_catalog.jsonb_array_elements(c.secrets) as x (secret)
+        where pg_catalog.decode(x.secret ->> 'sealed', 'base64') = p_old_sealed);
+  else
+    return 'changed';
+  end if;
+  return case when found then 'ok' else 'changed' end;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.reseal(p_address text, p_old_sealed bytea, p_sealed bytea, p_key_id text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.reseal(p_address text, p_old_sealed bytea, p_sealed bytea, p_key_id text) IS 'Replace a sealed value by the same sealed with another key, if nobody changed it meanwhile: ok or changed. Versions of grants stay: the token is the same.';
 
 CREATE FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamp with time zone DEFAULT now(), OUT granted boolean, OUT reset_in_seconds double precision, OUT units_left integer) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3019,6 +4829,39 @@ $$;
 ALTER FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) IS 'Reserve units of an allowance that comes back 24 hours after each use. p_once names the use: asked for again it costs nothing. Refused: granted is false and the wait is named.';
+
+CREATE FUNCTION orbyt_private.retire_master_key(p_key_id text, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not exists (select from vault.secrets s where s.name = 'orbyt_key_' || p_key_id) then
+    return 'unknown';
+  end if;
+  if p_key_id is not distinct from orbyt_private.active_key_id() then
+    return 'active';
+  end if;
+  -- What is being written under this key is committed before we look; what comes later is refused (hold_keys).
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('orbyt_key/' || p_key_id, 0));
+  -- A worker that changed a moment ago may still have something in hand that it sealed before. Writes take seconds.
+  if exists (
+      select from orbyt_private.workers w
+      where w.lease_until > p_now
+        and (w.key_id is null or w.key_id = p_key_id or w.key_since > p_now - interval '1 minute')) then
+    return 'worker';
+  end if;
+  if exists (select from orbyt_private.sealed_rows() r where r.key_id = p_key_id) then
+    return 'in_use';
+  end if;
+  delete from vault.secrets s where s.name = 'orbyt_key_' || p_key_id;
+  insert into orbyt_private.retired_keys (key_id) values (p_key_id) on conflict do nothing;
+  return 'ok';
+end
+$$;
+
+ALTER FUNCTION orbyt_private.retire_master_key(p_key_id text, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.retire_master_key(p_key_id text, p_now timestamp with time zone) IS 'Delete a master key for good: ok, unknown, active (it seals), worker (a living worker seals with it, changed less than a minute ago, or does not say), in_use (something is sealed with it). For the operator, not for the worker''s role.';
 
 CREATE FUNCTION orbyt_private.retire_worker(p_worker_id uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -3118,6 +4961,39 @@ ALTER FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_n
 
 COMMENT ON FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) IS 'Give back jobs that this worker owns but does not run. One whose visible call was begun waits until that call cannot be in flight.';
 
+CREATE FUNCTION orbyt_private.revoke_in_hand(p_user_id uuid, p_login text, p_now timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select exists (
+    select from orbyt.accounts a
+    join orbyt_private.account_grants g on g.account_id = a.account_id
+    where a.user_id = p_user_id and g.login = p_login and g.revoke_worker_id is not null and g.revoke_lease_until > p_now)
+$$;
+
+ALTER FUNCTION orbyt_private.revoke_in_hand(p_user_id uuid, p_login text, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.revoke_in_hand(p_user_id uuid, p_login text, p_now timestamp with time zone) IS 'Whether a grant of this user is being ended at the platform right now.';
+
+CREATE FUNCTION orbyt_private.revoke_is_over(p_account_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if coalesce((orbyt_private.setting('notify'))::boolean, true) and exists (
+      select from orbyt.accounts a
+      join orbyt_private.account_grants g on g.account_id = a.account_id
+      join orbyt.connect_sessions s on s.user_id = a.user_id and s.login = g.login and s.status = 'exchanging'
+      where a.account_id = p_account_id) then
+    perform pg_catalog.pg_notify('orbyt_connect', '');
+  end if;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.revoke_is_over(p_account_id uuid) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.revoke_is_over(p_account_id uuid) IS 'Wake workers for a login that waited until this grant was ended.';
+
 CREATE FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea DEFAULT NULL::bytea, p_key_id text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3125,6 +5001,10 @@ CREATE FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step
 declare
   v_job orbyt.publish_jobs;
 begin
+  -- Sealed with a key that is gone: a worker that was frozen. The job comes back by itself, and is then sealed with the new one.
+  if p_key_id is not null and not orbyt_private.hold_keys(array[p_key_id]) then
+    return 'stale';
+  end if;
   v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
   if v_job.job_id is null then
     return 'stale';
@@ -3154,7 +5034,98 @@ $$;
 
 ALTER FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) IS 'Journal a step: partial result (p_done false) or final. A secret given earlier is kept when none is given now. A permalink found after the visible call goes to the row.';
+COMMENT ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) IS 'Journal a step: partial result (p_done false) or final. A secret given earlier is kept when none is given now; one sealed with a retired key is stale. A permalink found after the visible call goes to the row.';
+
+CREATE FUNCTION orbyt_private.sealed_rows() RETURNS TABLE(address text, source text, owner_id uuid, kind text, sealed bytea, key_id text)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select 'account_secrets/' || s.account_id || '/' || s.kind, 'account_secrets', s.account_id, s.kind, s.sealed, s.key_id
+  from orbyt_private.account_secrets s
+  union all
+  select 'job_steps/' || s.job_id || '/' || s.step, 'job_steps', s.job_id, 'step.' || s.step, s.secret, s.secret_key_id
+  from orbyt_private.job_steps s
+  where s.secret is not null
+  union all
+  select 'connect_grants/' || c.session_id || '/' || (x.secret ->> 'kind') || '/' || c.platform_account_id, 'connect_grants', c.account_id,
+         x.secret ->> 'kind', pg_catalog.decode(x.secret ->> 'sealed', 'base64'), x.secret ->> 'key_id'
+  from orbyt_private.connect_grants c
+  cross join lateral pg_catalog.jsonb_array_elements(c.secrets) as x (secret)
+  union all
+  select 'callback_keys/' || k.key_id, 'callback_keys', k.owner_id, 'callback_key', k.sealed_private, k.sealed_key_id
+  from orbyt_private.callback_keys k
+$$;
+
+ALTER FUNCTION orbyt_private.sealed_rows() OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.sealed_rows() IS 'Everything that is sealed with a master key: where it lies, what its seal is bound to, with which key.';
+
+CREATE FUNCTION orbyt_private.secrets_to_reseal(p_active_key text, p_limit integer, p_after text DEFAULT ''::text) RETURNS TABLE(address text, source text, owner_id uuid, kind text, sealed bytea, key_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select r.address, r.source, r.owner_id, r.kind, r.sealed, r.key_id
+  from orbyt_private.sealed_rows() r
+  where r.key_id <> p_active_key and r.address collate "C" > p_after collate "C"
+  order by r.address collate "C"
+  limit p_limit
+$$;
+
+ALTER FUNCTION orbyt_private.secrets_to_reseal(p_active_key text, p_limit integer, p_after text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.secrets_to_reseal(p_active_key text, p_limit integer, p_after text) IS 'What is sealed with another key than this. The next page begins after the last address, so that one that cannot be opened does not stop the others.';
+
+CREATE FUNCTION orbyt_private.set_connect_app(p_login text, p_platforms text[], p_client_id text, p_redirect_uri text, p_authorize_url text, p_scopes jsonb, p_parameters jsonb DEFAULT '{}'::jsonb, p_pkce boolean DEFAULT false, p_scope_separator text DEFAULT ' '::text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into orbyt_private.connect_apps as c (login, platforms, client_id, redirect_uri, authorize_url, scopes, parameters, pkce, scope_separator)
+  values (p_login, p_platforms, p_client_id, p_redirect_uri, p_authorize_url, p_scopes, p_parameters, p_pkce, p_scope_separator)
+  on conflict (login) do update
+  set platforms = excluded.platforms, client_id = excluded.client_id, redirect_uri = excluded.redirect_uri,
+      authorize_url = excluded.authorize_url, scopes = excluded.scopes, parameters = excluded.parameters, pkce = excluded.pkce,
+      scope_separator = excluded.scope_separator, updated_at = now()
+$$;
+
+ALTER FUNCTION orbyt_private.set_connect_app(p_login text, p_platforms text[], p_client_id text, p_redirect_uri text, p_authorize_url text, p_scopes jsonb, p_parameters jsonb, p_pkce boolean, p_scope_separator text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.set_connect_app(p_login text, p_platforms text[], p_client_id text, p_redirect_uri text, p_authorize_url text, p_scopes jsonb, p_parameters jsonb, p_pkce boolean, p_scope_separator text) IS 'A login this installation has client credentials for. No secret among the arguments.';
+
+CREATE FUNCTION orbyt_private.set_connect_proof(p_on boolean) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into orbyt_private.settings as s (name, value) values ('connect_proof', pg_catalog.to_jsonb(coalesce(p_on, false)))
+  on conflict (name) do update set value = excluded.value where s.value is distinct from excluded.value
+$$;
+
+ALTER FUNCTION orbyt_private.set_connect_proof(p_on boolean) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.set_connect_proof(p_on boolean) IS 'Whether the link back to the app carries a proof that finish_connect must be given. Holds for logins that come back from now on.';
+
+CREATE FUNCTION orbyt_private.set_connect_return_to(p_urls jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  -- A fragment would swallow what is added; the schemes named would run in the browser instead of leaving it.
+  if pg_catalog.jsonb_typeof(p_urls) is distinct from 'array' or exists (
+      select from pg_catalog.jsonb_array_elements(p_urls) as u (value)
+      where pg_catalog.jsonb_typeof(u.value) <> 'string'
+        or pg_catalog.length(u.value #>> '{}') > 2000
+        or (u.value #>> '{}') !~ '^[a-zA-Z][a-zA-Z0-9+.-]*:[!-~]+$'
+        or (u.value #>> '{}') ~ '[#<>"\\^`{|}]'
+        or (u.value #>> '{}') ~* '^(javascript|data|vbscript|file|blob|about):') then
+    perform orbyt_private.raise_error('return_to_not_allowed', 'return_to', 'a link has a scheme and no fragment');
+  end if;
+  insert into orbyt_private.settings as s (name, value) values ('connect_return_to', p_urls)
+  on conflict (name) do update set value = excluded.value where s.value is distinct from excluded.value;
+end
+$_$;
+
+ALTER FUNCTION orbyt_private.set_connect_return_to(p_urls jsonb) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.set_connect_return_to(p_urls jsonb) IS 'Links the app may ask to be sent back to: an array of them, compared as they are. The first is used when nobody can tell whose login it was.';
 
 CREATE FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3166,6 +5137,10 @@ begin
   v_job := orbyt_private.lock_attempt(p_job_id, p_attempt);
   if v_job.job_id is null then
     return 'stale';
+  end if;
+  -- Workers write once a second at most; whoever does not keep to it must not flood the phones of its users. The next report tells.
+  if v_job.stage = p_stage::orbyt.job_stage and v_job.error_code is null and v_job.updated_at > pg_catalog.clock_timestamp() - interval '0.8 seconds' then
+    return 'ok';
   end if;
   -- A problem that was waited out is over as soon as the work goes on.
   update orbyt.publish_jobs j
@@ -3180,7 +5155,7 @@ $$;
 
 ALTER FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) IS 'Stage and percent for the user. The worker calls it rarely: the row is replicated to phones.';
+COMMENT ON FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) IS 'Stage and percent for the user. The worker calls it rarely, because the row is replicated to phones; the same stage again within 0.8 seconds is not written.';
 
 CREATE FUNCTION orbyt_private.set_throttle(p_scope text, p_key text, p_seconds double precision, p_code text, p_phase text DEFAULT 'publish'::text, p_now timestamp with time zone DEFAULT now()) RETURNS timestamp with time zone
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3266,7 +5241,7 @@ ALTER FUNCTION orbyt_private.storage_problems(p_media jsonb) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.storage_problems(p_media jsonb) IS 'Objects of Storage among the media that do not exist or that the current role cannot read. Not security definer: the answer depends on who asks.';
 
-CREATE FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[] DEFAULT NULL::text[], p_token_expires_in_seconds double precision DEFAULT NULL::double precision) RETURNS text
+CREATE FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[] DEFAULT NULL::text[], p_token_expires_in_seconds double precision DEFAULT NULL::double precision, p_data_access_expires_in_seconds double precision DEFAULT NULL::double precision) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3282,15 +5257,16 @@ begin
   -- Becoming active releases the jobs that were held for it (trigger on accounts).
   update orbyt.accounts a
   set status = 'active', error_code = null, scopes = coalesce(p_scopes, a.scopes), checked_at = now(),
-      token_expires_at = now() + pg_catalog.make_interval(secs => p_token_expires_in_seconds)
+      token_expires_at = now() + pg_catalog.make_interval(secs => p_token_expires_in_seconds),
+      data_access_expires_at = now() + pg_catalog.make_interval(secs => p_data_access_expires_in_seconds)
   where a.account_id = p_account_id;
   return 'ok';
 end
 $$;
 
-ALTER FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision) OWNER TO postgres;
+ALTER FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision) IS 'Second half: swap in the secrets of a validated grant and activate the account, in one transaction. Its held jobs go on by themselves.';
+COMMENT ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision) IS 'Second half: swap in the secrets of a validated grant and activate the account, in one transaction. Its held jobs go on by themselves.';
 
 CREATE FUNCTION orbyt_private.succeed_job(p_job_id uuid, p_attempt integer, p_published_at timestamp with time zone, p_code text DEFAULT NULL::text, p_message text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3359,9 +5335,9 @@ begin
   -- Rest of the batches that the trigger on accounts began. Only accounts whose status changed are looked at, however many
   -- jobs are held elsewhere.
   for v_change in
-    select x.account_id, a.status, pg_catalog.array_agg(x.change_id) as change_ids
+    select x.account_id, a.status, pg_catalog.array_agg(x.change_id) as change_ids, pg_catalog.bool_or(x.cancel) as cancel
     from (
-      select c.account_id, c.change_id from orbyt_private.account_changes c
+      select c.account_id, c.change_id, c.cancel from orbyt_private.account_changes c
       order by c.change_id limit 200
       for update skip locked
     ) x
@@ -3370,8 +5346,14 @@ begin
     order by x.account_id
   loop
     v_done := case when v_change.status = 'active' then orbyt_private.release_account_jobs(v_change.account_id, p_limit)
+                   when v_change.status = 'disconnected' and v_change.cancel then orbyt_private.cancel_account_jobs(v_change.account_id, p_limit)
                    else orbyt_private.hold_account_jobs(v_change.account_id, p_limit) end;
     v_count := v_count + v_done;
+    -- What cannot be cancelled because its visible call was begun is looked after like everything else.
+    if v_change.cancel and v_change.status = 'disconnected' and v_done < p_limit then
+      v_done := orbyt_private.hold_account_jobs(v_change.account_id, p_limit);
+      v_count := v_count + v_done;
+    end if;
     -- A job that a worker has in its hands is not held here; that worker finds out by itself.
     if v_done < p_limit then
       delete from orbyt_private.account_changes c where c.change_id = any (v_change.change_ids);
@@ -3422,6 +5404,36 @@ ALTER FUNCTION orbyt_private.unbegin_publish(p_job_id uuid, p_attempt integer, p
 
 COMMENT ON FUNCTION orbyt_private.unbegin_publish(p_job_id uuid, p_attempt integer, p_step text, p_forget_steps text[]) IS 'Reconcile proved that the visible call did not happen: it may be made again.';
 
+CREATE FUNCTION orbyt_private.url_encode(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  -- Everything but the unreserved characters of RFC 3986, section 2.3.
+  select coalesce(pg_catalog.string_agg(
+    case when m.found[1] ~ '^[A-Za-z0-9._~-]$' then m.found[1]
+         else pg_catalog.upper(pg_catalog.regexp_replace(
+           pg_catalog.encode(pg_catalog.convert_to(m.found[1], 'UTF8'), 'hex'), '(..)', '%\1', 'g')) end,
+    '' order by m.n), '')
+  from pg_catalog.regexp_matches(p_text, '.', 'g') with ordinality as m (found, n)
+$_$;
+
+ALTER FUNCTION orbyt_private.url_encode(p_text text) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.url_encode(p_text text) IS 'Percent-encode a value for a query string.';
+
+CREATE FUNCTION orbyt_private.use_key(p_worker_id uuid, p_key_id text, p_now timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update orbyt_private.workers w
+  set key_id = p_key_id, key_since = p_now
+  where w.worker_id = p_worker_id and w.key_id is distinct from p_key_id
+$$;
+
+ALTER FUNCTION orbyt_private.use_key(p_worker_id uuid, p_key_id text, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.use_key(p_worker_id uuid, p_key_id text, p_now timestamp with time zone) IS 'A worker says which master key it seals with from now on: a key is deleted only when nobody seals with it.';
+
 CREATE FUNCTION orbyt_private.utf16_units(p_text text) RETURNS integer
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -3432,6 +5444,49 @@ $$;
 ALTER FUNCTION orbyt_private.utf16_units(p_text text) OWNER TO postgres;
 
 COMMENT ON FUNCTION orbyt_private.utf16_units(p_text text) IS 'Length as JavaScript counts it: characters outside the BMP are two.';
+
+CREATE FUNCTION orbyt_private.wake_media(p_playback_ids text[] DEFAULT NULL::text[], p_limit integer DEFAULT 100, p_pause interval DEFAULT '00:00:05'::interval, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_jobs uuid[];
+  v_count integer;
+begin
+  perform pg_catalog.set_config('orbyt.by_worker', 'on', true);
+  -- Nobody looks again sooner than p_pause after the last look, however many events come: a hundred uploads with a dozen events
+  -- each would otherwise be a thousand questions to Mux at once.
+  select pg_catalog.array_agg(x.job_id) into v_jobs
+  from (
+    select j.job_id
+    from orbyt.publish_jobs j
+    join orbyt_private.job_queue q on q.job_id = j.job_id
+    where j.error_code = 'media_not_ready'
+      and j.status in ('queued', 'publishing')
+      and q.worker_id is null
+      and j.run_at > greatest(p_now, j.updated_at + p_pause)
+      -- Ids are letters and digits, so they stand in the text of the media as they are.
+      and (p_playback_ids is null
+           or exists (select from unnest(p_playback_ids) as p (id) where pg_catalog.strpos(j.media::text, p.id) > 0))
+    order by j.publish_at, j.job_id
+    limit p_limit
+    for update of j, q skip locked
+  ) x;
+  -- One statement for all jobs: their lanes are locked in order, once.
+  update orbyt.publish_jobs j
+  set run_at = greatest(p_now, j.updated_at + p_pause)
+  where j.job_id = any (v_jobs);
+  get diagnostics v_count = row_count;
+  if v_count > 0 and coalesce((orbyt_private.setting('notify'))::boolean, true) then
+    perform pg_catalog.pg_notify('orbyt_jobs', '');
+  end if;
+  return v_count;
+end
+$$;
+
+ALTER FUNCTION orbyt_private.wake_media(p_playback_ids text[], p_limit integer, p_pause interval, p_now timestamp with time zone) OWNER TO postgres;
+
+COMMENT ON FUNCTION orbyt_private.wake_media(p_playback_ids text[], p_limit integer, p_pause interval, p_now timestamp with time zone) IS 'Jobs that wait for a file at Mux look again now: those that name one of these playback ids, or all, p_limit at most. Returns how many.';
 
 CREATE FUNCTION orbyt_private.was_published(p_job_id uuid) RETURNS boolean
     LANGUAGE sql STABLE
@@ -3445,74 +5500,27 @@ ALTER FUNCTION orbyt_private.was_published(p_job_id uuid) OWNER TO postgres;
 COMMENT ON FUNCTION orbyt_private.was_published(p_job_id uuid) IS 'Whether the visible call of this job was confirmed.';
 
 CREATE FUNCTION orbyt_private.write_secrets(p_account_id uuid, p_secrets jsonb) RETURNS void
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
+begin
+  -- Callers that can answer have asked before; nobody else writes what nobody can open.
+  if not orbyt_private.hold_keys(orbyt_private.key_ids(p_secrets)) then
+    perform orbyt_private.raise_error('secret_unreadable');
+  end if;
   insert into orbyt_private.account_secrets (account_id, kind, sealed, key_id, expires_at, updated_at)
   select p_account_id, x.kind, pg_catalog.decode(x.sealed, 'base64'), x.key_id,
          now() + pg_catalog.make_interval(secs => x.expires_in_seconds), now()
   from pg_catalog.jsonb_to_recordset(p_secrets) as x (kind text, sealed text, key_id text, expires_in_seconds double precision)
   where x.sealed is not null
   on conflict (account_id, kind) do update
-  set sealed = excluded.sealed, key_id = excluded.key_id, expires_at = excluded.expires_at, updated_at = excluded.updated_at
+  set sealed = excluded.sealed, key_id = excluded.key_id, expires_at = excluded.expires_at, updated_at = excluded.updated_at;
+end
 $$;
 
 ALTER FUNCTION orbyt_private.write_secrets(p_account_id uuid, p_secrets jsonb) OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.write_secrets(p_account_id uuid, p_secrets jsonb) IS 'Write sealed secrets given as [{kind, sealed (base64), key_id, expires_in_seconds}]. What is not named stays.';
-
-CREATE TABLE orbyt.accounts (
-    account_id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    platform text NOT NULL,
-    platform_account_id text NOT NULL,
-    name text NOT NULL,
-    handle text,
-    picture_url text,
-    status orbyt.account_status DEFAULT 'active'::orbyt.account_status NOT NULL,
-    scopes text[] DEFAULT '{}'::text[] NOT NULL,
-    token_expires_at timestamp with time zone,
-    checked_at timestamp with time zone,
-    error_code text,
-    version bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT accounts_needs_reauth_check CHECK (((status <> 'needs_reauth'::orbyt.account_status) OR (error_code IS NOT NULL)))
-);
-
-ALTER TABLE orbyt.accounts OWNER TO postgres;
-
-COMMENT ON TABLE orbyt.accounts IS 'Connected accounts: one customer identity on one platform. No tokens here.';
-
-COMMENT ON COLUMN orbyt.accounts.account_id IS 'Stays the same when the account is reconnected.';
-
-COMMENT ON COLUMN orbyt.accounts.user_id IS 'Owner.';
-
-COMMENT ON COLUMN orbyt.accounts.platform IS 'facebook, instagram or youtube.';
-
-COMMENT ON COLUMN orbyt.accounts.platform_account_id IS 'The platform''s own id: page id, Instagram user id, channel id.';
-
-COMMENT ON COLUMN orbyt.accounts.name IS 'Name to show.';
-
-COMMENT ON COLUMN orbyt.accounts.handle IS '@handle, where there is one.';
-
-COMMENT ON COLUMN orbyt.accounts.picture_url IS 'Public picture.';
-
-COMMENT ON COLUMN orbyt.accounts.status IS 'active, needs_reauth (the user must reconnect), disconnected.';
-
-COMMENT ON COLUMN orbyt.accounts.scopes IS 'Permissions granted.';
-
-COMMENT ON COLUMN orbyt.accounts.token_expires_at IS 'When the connection ends if nothing renews it. A time, not a token.';
-
-COMMENT ON COLUMN orbyt.accounts.checked_at IS 'When the connection was last seen working.';
-
-COMMENT ON COLUMN orbyt.accounts.error_code IS 'Why it needs attention.';
-
-COMMENT ON COLUMN orbyt.accounts.version IS 'Grows with every change; drop late events by it.';
-
-COMMENT ON COLUMN orbyt.accounts.created_at IS 'When it was first connected.';
-
-COMMENT ON COLUMN orbyt.accounts.updated_at IS 'When it last changed.';
+COMMENT ON FUNCTION orbyt_private.write_secrets(p_account_id uuid, p_secrets jsonb) IS 'Write sealed secrets given as [{kind, sealed (base64), key_id, expires_in_seconds}]. What is not named stays. Refuses (secret_unreadable) what is sealed with a retired key.';
 
 CREATE VIEW orbyt.connection_health WITH (security_invoker='on') AS
  SELECT account_id,
@@ -3523,6 +5531,8 @@ CREATE VIEW orbyt.connection_health WITH (security_invoker='on') AS
     error_code,
     checked_at,
     token_expires_at,
+    data_access_expires_at,
+    (floor((EXTRACT(epoch FROM (LEAST(token_expires_at, data_access_expires_at) - now())) / (86400)::numeric)))::integer AS days_left,
     ( SELECT count(*) AS count
            FROM orbyt.publish_jobs j
           WHERE ((j.account_id = a.account_id) AND (j.user_id = a.user_id) AND (j.status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status])))) AS open_jobs,
@@ -3550,6 +5560,10 @@ COMMENT ON COLUMN orbyt.connection_health.error_code IS 'Why it needs attention.
 COMMENT ON COLUMN orbyt.connection_health.checked_at IS 'When it was last seen working.';
 
 COMMENT ON COLUMN orbyt.connection_health.token_expires_at IS 'When the connection ends if nothing renews it.';
+
+COMMENT ON COLUMN orbyt.connection_health.data_access_expires_at IS 'When Meta ends the access to its data unless the user logs in again.';
+
+COMMENT ON COLUMN orbyt.connection_health.days_left IS 'Whole days until the earlier of the two; null if neither is known.';
 
 COMMENT ON COLUMN orbyt.connection_health.open_jobs IS 'Jobs queued or publishing.';
 
@@ -3776,7 +5790,8 @@ COMMENT ON COLUMN orbyt.side_tasks.updated_at IS 'When it last changed.';
 
 CREATE TABLE orbyt_private.account_changes (
     change_id bigint NOT NULL,
-    account_id uuid NOT NULL
+    account_id uuid NOT NULL,
+    cancel boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE orbyt_private.account_changes OWNER TO postgres;
@@ -3786,6 +5801,8 @@ COMMENT ON TABLE orbyt_private.account_changes IS 'Accounts whose jobs may have 
 COMMENT ON COLUMN orbyt_private.account_changes.change_id IS 'Order.';
 
 COMMENT ON COLUMN orbyt_private.account_changes.account_id IS 'The account.';
+
+COMMENT ON COLUMN orbyt_private.account_changes.cancel IS 'Whoever disconnected it wants its open jobs cancelled, not held.';
 
 ALTER TABLE orbyt_private.account_changes ALTER COLUMN change_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME orbyt_private.account_changes_change_id_seq
@@ -3799,6 +5816,7 @@ ALTER TABLE orbyt_private.account_changes ALTER COLUMN change_id ADD GENERATED A
 CREATE TABLE orbyt_private.account_grants (
     account_id uuid NOT NULL,
     login text NOT NULL,
+    platform_user_id text,
     version bigint DEFAULT 1 NOT NULL,
     refresh_lease_until timestamp with time zone,
     refresh_lease_id uuid,
@@ -3807,7 +5825,19 @@ CREATE TABLE orbyt_private.account_grants (
     refresh_failed_at timestamp with time zone,
     refresh_error_code text,
     refresh_not_before timestamp with time zone,
-    granted_at timestamp with time zone DEFAULT now() NOT NULL
+    granted_at timestamp with time zone DEFAULT now() NOT NULL,
+    check_lease_until timestamp with time zone,
+    check_worker_id uuid,
+    check_tried_at timestamp with time zone,
+    check_failed_at timestamp with time zone,
+    check_error_code text,
+    check_not_before timestamp with time zone,
+    revoke_requested_at timestamp with time zone,
+    revoke_tried_at timestamp with time zone,
+    revoke_lease_until timestamp with time zone,
+    revoke_worker_id uuid,
+    revoke_error_code text,
+    revoked_at timestamp with time zone
 );
 
 ALTER TABLE orbyt_private.account_grants OWNER TO postgres;
@@ -3817,6 +5847,8 @@ COMMENT ON TABLE orbyt_private.account_grants IS 'What the user granted at a pla
 COMMENT ON COLUMN orbyt_private.account_grants.account_id IS 'The account.';
 
 COMMENT ON COLUMN orbyt_private.account_grants.login IS 'Which login it came from: google, facebook, instagram.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.platform_user_id IS 'Who logged in, by the platform''s id for this app: by it a removal of the app is recognised.';
 
 COMMENT ON COLUMN orbyt_private.account_grants.version IS 'Compare-and-set: grows whenever the secrets change.';
 
@@ -3835,6 +5867,30 @@ COMMENT ON COLUMN orbyt_private.account_grants.refresh_error_code IS 'Why it fai
 COMMENT ON COLUMN orbyt_private.account_grants.refresh_not_before IS 'Cool-down after failures.';
 
 COMMENT ON COLUMN orbyt_private.account_grants.granted_at IS 'When the user granted it.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.check_lease_until IS 'Somebody is looking at the connection until then.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.check_worker_id IS 'Worker that does it; when it falls silent its lease is void.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.check_tried_at IS 'When somebody last looked. The last success is accounts.checked_at.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.check_failed_at IS 'Last time it could not be told or did not work.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.check_error_code IS 'Why.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.check_not_before IS 'Cool-down after that.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.revoke_requested_at IS 'The account was disconnected and the grant is still to be ended at the platform.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.revoke_tried_at IS 'When that was last tried.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.revoke_lease_until IS 'Nobody tries before then.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.revoke_worker_id IS 'Worker that tries; when it falls silent its lease is void.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.revoke_error_code IS 'Why it failed, or was given up.';
+
+COMMENT ON COLUMN orbyt_private.account_grants.revoked_at IS 'When the secrets were destroyed.';
 
 CREATE TABLE orbyt_private.account_secrets (
     account_id uuid NOT NULL,
@@ -3884,6 +5940,257 @@ COMMENT ON COLUMN orbyt_private.breakers.openings IS 'How often in a row; the pa
 
 COMMENT ON COLUMN orbyt_private.breakers.probing IS 'A job was let through to try.';
 
+CREATE TABLE orbyt_private.callback_keys (
+    key_id text NOT NULL,
+    public_jwk jsonb NOT NULL,
+    owner_id uuid NOT NULL,
+    sealed_private bytea NOT NULL,
+    sealed_key_id text NOT NULL,
+    active boolean DEFAULT true NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE orbyt_private.callback_keys OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.callback_keys IS 'Key pairs with which doors seal codes for the workers (RSA-OAEP-256). The private half is sealed with a master key.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.key_id IS 'Name of the pair.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.public_jwk IS 'The public half.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.owner_id IS 'What the seal of the private half is bound to.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.sealed_private IS 'The private half, sealed.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.sealed_key_id IS 'Master key it is sealed with.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.active IS 'The one doors use. The others still open what came before.';
+
+COMMENT ON COLUMN orbyt_private.callback_keys.created_at IS 'When it was made.';
+
+CREATE TABLE orbyt_private.connect_apps (
+    login text NOT NULL,
+    platforms text[] NOT NULL,
+    client_id text NOT NULL,
+    redirect_uri text NOT NULL,
+    authorize_url text NOT NULL,
+    scopes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    scope_separator text DEFAULT ' '::text NOT NULL,
+    parameters jsonb DEFAULT '{}'::jsonb NOT NULL,
+    pkce boolean DEFAULT false NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE orbyt_private.connect_apps OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.connect_apps IS 'The logins of this installation, as authorize URLs need them. No secrets; written by the worker when it starts.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.login IS 'google, facebook, instagram.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.platforms IS 'Platforms that can be connected with it.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.client_id IS 'Public id of our app there.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.redirect_uri IS 'Our callback, as registered there.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.authorize_url IS 'The platform''s page.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.scopes IS 'Permissions to ask for, by platform.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.scope_separator IS 'What joins them.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.parameters IS 'Fixed further parameters of the URL (access_type, prompt, config_id).';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.pkce IS 'Whether the platform documents PKCE.';
+
+COMMENT ON COLUMN orbyt_private.connect_apps.updated_at IS 'When a worker last wrote it.';
+
+CREATE TABLE orbyt_private.connect_flows (
+    session_id uuid NOT NULL,
+    state_hash bytea NOT NULL,
+    code_verifier text,
+    redirect_uri text NOT NULL,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    used_at timestamp with time zone,
+    sealed_code bytea,
+    code_key_id text,
+    worker_id uuid,
+    claimed_at timestamp with time zone,
+    attempt integer DEFAULT 0 NOT NULL,
+    proof_hash bytea
+);
+
+ALTER TABLE orbyt_private.connect_flows OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.connect_flows IS 'The half of a session that nobody may see. Its row stays as long as the session, so that a state that comes back twice is recognised.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.session_id IS 'The session.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.state_hash IS 'SHA-256 of the state in the authorize URL. The state itself is stored nowhere.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.code_verifier IS 'PKCE, where the login has it. Gone once it was handed to a worker.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.redirect_uri IS 'As it stood in the authorize URL; the exchange has to repeat it.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.scopes IS 'Permissions asked for.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.used_at IS 'When the state came back. It counts once.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.sealed_code IS 'The code, sealed by the door with the public callback key. Gone once it was handed to a worker.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.code_key_id IS 'Which callback key.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.worker_id IS 'Worker that exchanges it.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.claimed_at IS 'Since when.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.attempt IS 'Fencing token of that worker.';
+
+COMMENT ON COLUMN orbyt_private.connect_flows.proof_hash IS 'SHA-256 of the proof in the link back to the app, if connect_proof was on: only whoever got that link may choose. The proof itself is stored nowhere.';
+
+CREATE TABLE orbyt_private.connect_grants (
+    session_id uuid NOT NULL,
+    platform_account_id text NOT NULL,
+    account_id uuid NOT NULL,
+    login text NOT NULL,
+    platform_user_id text DEFAULT ''::text NOT NULL,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    secrets jsonb NOT NULL,
+    token_expires_at timestamp with time zone,
+    data_access_expires_at timestamp with time zone,
+    profile jsonb NOT NULL
+);
+
+ALTER TABLE orbyt_private.connect_grants OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.connect_grants IS 'Tokens of candidates that can be chosen, sealed by the worker. Deleted when the session ends, however it ends.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.session_id IS 'The session.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.platform_account_id IS 'The candidate.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.account_id IS 'The account it is or will be: the seal is bound to it.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.login IS 'Way to log in.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.platform_user_id IS 'Who logged in, by the platform''s id for this app.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.scopes IS 'Permissions granted.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.secrets IS 'Array of {kind, sealed (base64), key_id, expires_at}.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.token_expires_at IS 'When the connection ends if nothing renews it.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.data_access_expires_at IS 'When Meta ends the access to data.';
+
+COMMENT ON COLUMN orbyt_private.connect_grants.profile IS 'Name, handle and picture for the account row.';
+
+CREATE TABLE orbyt_private.deletion_requests (
+    confirmation_code text NOT NULL,
+    login text NOT NULL,
+    platform_user_hash bytea NOT NULL,
+    accounts integer NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone
+);
+
+ALTER TABLE orbyt_private.deletion_requests OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.deletion_requests IS 'Requests for deletion that came through Meta, for the status page a person is given. No ids of persons.';
+
+COMMENT ON COLUMN orbyt_private.deletion_requests.confirmation_code IS 'Random; whoever has it may look at the status.';
+
+COMMENT ON COLUMN orbyt_private.deletion_requests.login IS 'facebook or instagram.';
+
+COMMENT ON COLUMN orbyt_private.deletion_requests.platform_user_hash IS 'SHA-256 of login and person, so that a request can be found again.';
+
+COMMENT ON COLUMN orbyt_private.deletion_requests.accounts IS 'How many accounts it concerned.';
+
+COMMENT ON COLUMN orbyt_private.deletion_requests.requested_at IS 'When.';
+
+COMMENT ON COLUMN orbyt_private.deletion_requests.finished_at IS 'When the data was gone.';
+
+CREATE VIEW orbyt_private.held_by_account WITH (security_invoker='on') AS
+ SELECT j.account_id,
+    j.user_id,
+    j.platform,
+    a.name AS account_name,
+    a.status AS account_status,
+    j.error_code,
+    e.title,
+    e.who_acts,
+    count(*) AS jobs,
+    min(j.updated_at) AS held_since,
+    min(j.publish_at) AS first_publish_at,
+    min(j.expires_at) AS first_deadline
+   FROM ((orbyt.publish_jobs j
+     JOIN orbyt.accounts a ON ((a.account_id = j.account_id)))
+     LEFT JOIN orbyt.error_catalog e ON ((e.code = j.error_code)))
+  WHERE (j.status = 'held'::orbyt.job_status)
+  GROUP BY j.account_id, j.user_id, j.platform, a.name, a.status, j.error_code, e.title, e.who_acts;
+
+ALTER VIEW orbyt_private.held_by_account OWNER TO postgres;
+
+COMMENT ON VIEW orbyt_private.held_by_account IS 'Held jobs by account and cause: one row per reason to write to a user.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.account_id IS 'The account.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.user_id IS 'Its user.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.platform IS 'Platform.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.account_name IS 'Name of the account.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.account_status IS 'Status of the account.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.error_code IS 'Cause, a code of error_catalog.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.title IS 'A few words.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.who_acts IS 'Who has to act.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.jobs IS 'How many jobs.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.held_since IS 'Since when the first of them is held.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.first_publish_at IS 'When the first of them should be public.';
+
+COMMENT ON COLUMN orbyt_private.held_by_account.first_deadline IS 'When the first of them misses its deadline.';
+
+CREATE VIEW orbyt_private.held_by_cause WITH (security_invoker='on') AS
+ SELECT j.error_code,
+    e.title,
+    e.who_acts,
+    e.what_to_do,
+    count(*) AS jobs,
+    count(DISTINCT j.account_id) AS accounts,
+    min(j.updated_at) AS held_since,
+    min(j.expires_at) AS first_deadline
+   FROM (orbyt.publish_jobs j
+     LEFT JOIN orbyt.error_catalog e ON ((e.code = j.error_code)))
+  WHERE (j.status = 'held'::orbyt.job_status)
+  GROUP BY j.error_code, e.title, e.who_acts, e.what_to_do;
+
+ALTER VIEW orbyt_private.held_by_cause OWNER TO postgres;
+
+COMMENT ON VIEW orbyt_private.held_by_cause IS 'Held jobs by cause, with who has to act.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.error_code IS 'Cause, a code of error_catalog.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.title IS 'A few words.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.who_acts IS 'Who has to act.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.what_to_do IS 'What to do.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.jobs IS 'How many jobs.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.accounts IS 'Of how many accounts.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.held_since IS 'Since when the first of them is held.';
+
+COMMENT ON COLUMN orbyt_private.held_by_cause.first_deadline IS 'When the first of them misses its deadline.';
+
 CREATE TABLE orbyt_private.hosted_media (
     path text NOT NULL,
     job_id uuid NOT NULL,
@@ -3899,6 +6206,60 @@ COMMENT ON COLUMN orbyt_private.hosted_media.path IS 'Name of the object in the 
 COMMENT ON COLUMN orbyt_private.hosted_media.job_id IS 'The job it was made for.';
 
 COMMENT ON COLUMN orbyt_private.hosted_media.created_at IS 'When it was last stored.';
+
+CREATE TABLE orbyt_private.operator_issues (
+    code text NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    count integer DEFAULT 1 NOT NULL,
+    detail text DEFAULT ''::text NOT NULL
+);
+
+ALTER TABLE orbyt_private.operator_issues OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.operator_issues IS 'What only the operator can put right, found out from what happens to many accounts. One row per cause, until it is cleared.';
+
+COMMENT ON COLUMN orbyt_private.operator_issues.code IS 'Code of error_catalog.';
+
+COMMENT ON COLUMN orbyt_private.operator_issues.first_seen_at IS 'First time.';
+
+COMMENT ON COLUMN orbyt_private.operator_issues.last_seen_at IS 'Last time.';
+
+COMMENT ON COLUMN orbyt_private.operator_issues.count IS 'How often.';
+
+COMMENT ON COLUMN orbyt_private.operator_issues.detail IS 'What it was seen at.';
+
+CREATE VIEW orbyt_private.issues_for_operator WITH (security_invoker='on') AS
+ SELECT i.code,
+    e.title,
+    e.what_happened,
+    e.what_to_do,
+    i.count,
+    i.first_seen_at,
+    i.last_seen_at,
+    i.detail
+   FROM (orbyt_private.operator_issues i
+     JOIN orbyt.error_catalog e ON ((e.code = i.code)));
+
+ALTER VIEW orbyt_private.issues_for_operator OWNER TO postgres;
+
+COMMENT ON VIEW orbyt_private.issues_for_operator IS 'What only the operator can put right, with what to do. Clear one with orbyt_private.clear_operator_issue.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.code IS 'Code of error_catalog.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.title IS 'A few words.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.what_happened IS 'One sentence.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.what_to_do IS 'What to do.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.count IS 'How often it was seen.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.first_seen_at IS 'First time.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.last_seen_at IS 'Last time.';
+
+COMMENT ON COLUMN orbyt_private.issues_for_operator.detail IS 'What it was seen at.';
 
 CREATE TABLE orbyt_private.job_queue (
     job_id uuid NOT NULL,
@@ -4016,6 +6377,75 @@ COMMENT ON COLUMN orbyt_private.lanes.last_served_at IS 'Last claim: puts the la
 
 COMMENT ON COLUMN orbyt_private.lanes.due_at IS 'When the lane may be served; null = nothing to do or full.';
 
+CREATE VIEW orbyt_private.late_and_missed WITH (security_invoker='on') AS
+ SELECT j.job_id,
+    j.user_id,
+    j.account_id,
+    j.platform,
+    a.name AS account_name,
+        CASE
+            WHEN (j.status = 'failed'::orbyt.job_status) THEN 'missed'::text
+            WHEN (j.status = 'published'::orbyt.job_status) THEN 'published late'::text
+            ELSE 'late'::text
+        END AS what,
+    j.status,
+    j.stage,
+    j.error_code,
+    e.who_acts,
+    j.error_message,
+    j.publish_at,
+    j.published_at,
+    j.expires_at,
+    (COALESCE(j.published_at,
+        CASE
+            WHEN (j.status = 'failed'::orbyt.job_status) THEN j.updated_at
+            ELSE now()
+        END) - j.publish_at) AS late_by
+   FROM ((orbyt.publish_jobs j
+     JOIN orbyt.accounts a ON ((a.account_id = j.account_id)))
+     LEFT JOIN orbyt.error_catalog e ON ((e.code = j.error_code)))
+  WHERE ((j.updated_at > (now() - '7 days'::interval)) AND
+        CASE j.status
+            WHEN 'failed'::orbyt.job_status THEN (j.error_code = 'deadline_missed'::text)
+            WHEN 'published'::orbyt.job_status THEN ((j.publish_at > (j.created_at + '00:01:00'::interval)) AND (j.published_at > (j.publish_at + '00:01:00'::interval)))
+            WHEN 'cancelled'::orbyt.job_status THEN false
+            ELSE ((j.publish_at < (now() - '00:01:00'::interval)) AND ((j.status = 'held'::orbyt.job_status) OR (j.publish_at > (j.created_at + '00:01:00'::interval)) OR (j.error_code IS NOT NULL)))
+        END);
+
+ALTER VIEW orbyt_private.late_and_missed OWNER TO postgres;
+
+COMMENT ON VIEW orbyt_private.late_and_missed IS 'Posts that are late, went out late (scheduled ones, more than a minute), or missed their deadline, among those that moved in the last seven days.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.job_id IS 'The job.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.user_id IS 'Owner.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.account_id IS 'Its account.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.platform IS 'Platform.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.account_name IS 'Name of the account.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.what IS 'late (still open), published late, or missed (failed with deadline_missed).';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.status IS 'Status.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.stage IS 'Stage.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.error_code IS 'Cause, if something was in the way.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.who_acts IS 'Who has to act.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.error_message IS 'The cause in a sentence; for a missed post with its last problem.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.publish_at IS 'When it should have been public.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.published_at IS 'When it was.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.expires_at IS 'Its deadline.';
+
+COMMENT ON COLUMN orbyt_private.late_and_missed.late_by IS 'By how much.';
+
 CREATE TABLE orbyt_private.outage_reports (
     platform text NOT NULL,
     account_id uuid NOT NULL,
@@ -4031,6 +6461,98 @@ COMMENT ON COLUMN orbyt_private.outage_reports.platform IS 'The platform.';
 COMMENT ON COLUMN orbyt_private.outage_reports.account_id IS 'The account.';
 
 COMMENT ON COLUMN orbyt_private.outage_reports.reported_at IS 'When.';
+
+CREATE TABLE orbyt_private.throttles (
+    scope text NOT NULL,
+    key text NOT NULL,
+    until timestamp with time zone NOT NULL,
+    code text NOT NULL,
+    phase orbyt_private.job_phase DEFAULT 'publish'::orbyt_private.job_phase NOT NULL,
+    hits integer DEFAULT 1 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT throttles_scope_check CHECK ((scope = ANY (ARRAY['platform'::text, 'account'::text])))
+);
+
+ALTER TABLE orbyt_private.throttles OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.throttles IS 'Who must be left alone until when: a whole platform (app-wide limit, outage, an operator) or one account.';
+
+COMMENT ON COLUMN orbyt_private.throttles.scope IS 'platform or account.';
+
+COMMENT ON COLUMN orbyt_private.throttles.key IS 'Platform name or account id.';
+
+COMMENT ON COLUMN orbyt_private.throttles.until IS 'End of the pause.';
+
+COMMENT ON COLUMN orbyt_private.throttles.code IS 'Why.';
+
+COMMENT ON COLUMN orbyt_private.throttles.phase IS 'background: hidden work waits, and what is ready to be published goes on; publish: everything waits.';
+
+COMMENT ON COLUMN orbyt_private.throttles.hits IS 'How often it was prolonged since it last ended.';
+
+COMMENT ON COLUMN orbyt_private.throttles.updated_at IS 'When it was last set.';
+
+CREATE VIEW orbyt_private.pauses WITH (security_invoker='on') AS
+ SELECT 'pause'::text AS what,
+    t.scope,
+    t.key,
+    COALESCE(((a.platform || ': '::text) || a.name), t.key) AS paused,
+    t.until,
+    t.code,
+    t.hits AS times
+   FROM (orbyt_private.throttles t
+     LEFT JOIN orbyt.accounts a ON (((t.scope = 'account'::text) AND ((a.account_id)::text = t.key))))
+  WHERE (t.until > now())
+UNION ALL
+ SELECT 'breaker'::text AS what,
+    'platform'::text AS scope,
+    b.platform AS key,
+    b.platform AS paused,
+    b.probe_at AS until,
+    'platform_unavailable'::text AS code,
+    b.openings AS times
+   FROM orbyt_private.breakers b
+UNION ALL
+ SELECT 'pause'::text AS what,
+    'platform'::text AS scope,
+    p.platform AS key,
+    p.platform AS paused,
+    p.paused_until AS until,
+    p.pause_code AS code,
+    1 AS times
+   FROM orbyt.platforms p
+  WHERE ((p.paused_until > now()) AND (NOT (EXISTS ( SELECT
+           FROM orbyt_private.throttles t
+          WHERE ((t.scope = 'platform'::text) AND (t.key = p.platform) AND (t.until >= p.paused_until))))) AND (NOT (EXISTS ( SELECT
+           FROM orbyt_private.breakers b
+          WHERE (b.platform = p.platform)))))
+UNION ALL
+ SELECT 'switched off'::text AS what,
+    'platform'::text AS scope,
+    p.platform AS key,
+    p.platform AS paused,
+    NULL::timestamp with time zone AS until,
+    'platform_not_configured'::text AS code,
+    1 AS times
+   FROM orbyt.platforms p
+  WHERE (NOT p.enabled);
+
+ALTER VIEW orbyt_private.pauses OWNER TO postgres;
+
+COMMENT ON VIEW orbyt_private.pauses IS 'What is left alone at the moment: paused platforms and accounts, platforms that are down, platforms switched off.';
+
+COMMENT ON COLUMN orbyt_private.pauses.what IS 'pause (a limit, or a person), breaker (the platform is down and is probed), switched off (new jobs are refused).';
+
+COMMENT ON COLUMN orbyt_private.pauses.scope IS 'platform or account.';
+
+COMMENT ON COLUMN orbyt_private.pauses.key IS 'Name of the platform, or account_id.';
+
+COMMENT ON COLUMN orbyt_private.pauses.paused IS 'The same, to read.';
+
+COMMENT ON COLUMN orbyt_private.pauses.until IS 'End, or the next probe.';
+
+COMMENT ON COLUMN orbyt_private.pauses.code IS 'Why.';
+
+COMMENT ON COLUMN orbyt_private.pauses.times IS 'How often in a row.';
 
 CREATE TABLE orbyt_private.quota_ledger (
     bucket text NOT NULL,
@@ -4131,9 +6653,30 @@ COMMENT ON COLUMN orbyt_private.quota_left.resets_at IS 'When it resets; in a ro
 
 COMMENT ON COLUMN orbyt_private.quota_left.scheduled_before_reset IS 'Queued uploads that want to go out before the reset; null for rolling windows.';
 
+CREATE TABLE orbyt_private.retired_keys (
+    key_id text NOT NULL,
+    retired_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE orbyt_private.retired_keys OWNER TO postgres;
+
+COMMENT ON TABLE orbyt_private.retired_keys IS 'Master keys that were deleted for good. What a worker still seals with one of them is refused, and no other key gets the name.';
+
+COMMENT ON COLUMN orbyt_private.retired_keys.key_id IS 'Its id.';
+
+COMMENT ON COLUMN orbyt_private.retired_keys.retired_at IS 'When.';
+
 CREATE TABLE orbyt_private.settings (
     name text NOT NULL,
-    value jsonb NOT NULL
+    value jsonb NOT NULL,
+    CONSTRAINT settings_value_check CHECK (
+CASE
+    WHEN (name ~ '_(max|days|minutes)$'::text) THEN ((jsonb_typeof(value) = 'number'::text) AND ((value)::text ~ '^[0-9]{1,6}$'::text))
+    WHEN (name = ANY (ARRAY['notify'::text, 'storage_sources'::text, 'connect_proof'::text])) THEN (jsonb_typeof(value) = 'boolean'::text)
+    WHEN (name = 'connect_return_to'::text) THEN (jsonb_typeof(value) = 'array'::text)
+    WHEN (name = 'active_key_id'::text) THEN (jsonb_typeof(value) = 'string'::text)
+    ELSE true
+END)
 );
 
 ALTER TABLE orbyt_private.settings OWNER TO postgres;
@@ -4144,35 +6687,6 @@ COMMENT ON COLUMN orbyt_private.settings.name IS 'Name of the setting.';
 
 COMMENT ON COLUMN orbyt_private.settings.value IS 'Its value.';
 
-CREATE TABLE orbyt_private.throttles (
-    scope text NOT NULL,
-    key text NOT NULL,
-    until timestamp with time zone NOT NULL,
-    code text NOT NULL,
-    phase orbyt_private.job_phase DEFAULT 'publish'::orbyt_private.job_phase NOT NULL,
-    hits integer DEFAULT 1 NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT throttles_scope_check CHECK ((scope = ANY (ARRAY['platform'::text, 'account'::text])))
-);
-
-ALTER TABLE orbyt_private.throttles OWNER TO postgres;
-
-COMMENT ON TABLE orbyt_private.throttles IS 'Who must be left alone until when: a whole platform (app-wide limit, outage, an operator) or one account.';
-
-COMMENT ON COLUMN orbyt_private.throttles.scope IS 'platform or account.';
-
-COMMENT ON COLUMN orbyt_private.throttles.key IS 'Platform name or account id.';
-
-COMMENT ON COLUMN orbyt_private.throttles.until IS 'End of the pause.';
-
-COMMENT ON COLUMN orbyt_private.throttles.code IS 'Why.';
-
-COMMENT ON COLUMN orbyt_private.throttles.phase IS 'background: hidden work waits, and what is ready to be published goes on; publish: everything waits.';
-
-COMMENT ON COLUMN orbyt_private.throttles.hits IS 'How often it was prolonged since it last ended.';
-
-COMMENT ON COLUMN orbyt_private.throttles.updated_at IS 'When it was last set.';
-
 CREATE TABLE orbyt_private.workers (
     worker_id uuid NOT NULL,
     host text NOT NULL,
@@ -4181,7 +6695,9 @@ CREATE TABLE orbyt_private.workers (
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
     lease_until timestamp with time zone NOT NULL,
-    stopped_at timestamp with time zone
+    stopped_at timestamp with time zone,
+    key_id text,
+    key_since timestamp with time zone
 )
 WITH (fillfactor='50');
 
@@ -4204,6 +6720,103 @@ COMMENT ON COLUMN orbyt_private.workers.heartbeat_at IS 'Last sign of life.';
 COMMENT ON COLUMN orbyt_private.workers.lease_until IS 'After this its jobs are taken back by any other worker.';
 
 COMMENT ON COLUMN orbyt_private.workers.stopped_at IS 'When it said goodbye.';
+
+COMMENT ON COLUMN orbyt_private.workers.key_id IS 'Master key it seals with.';
+
+COMMENT ON COLUMN orbyt_private.workers.key_since IS 'Since when.';
+
+CREATE VIEW orbyt_private.stuck_jobs WITH (security_invoker='on') AS
+ SELECT j.job_id,
+    j.user_id,
+    j.account_id,
+    j.platform,
+    a.name AS account_name,
+    j.status,
+    j.stage,
+    q.phase,
+    j.error_code,
+    j.publish_at,
+    j.run_at,
+        CASE
+            WHEN (j.status = 'held'::orbyt.job_status) THEN COALESCE(e.what_happened, j.error_code)
+            WHEN (q.worker_id IS NOT NULL) THEN 'its worker fell silent; any living worker takes the job back'::text
+            WHEN (t.until IS NOT NULL) THEN (((('the platform is paused until '::text || t.until) || ' ('::text) || t.code) || ')'::text)
+            WHEN (b.platform IS NOT NULL) THEN ('the platform is down; next probe '::text || b.probe_at)
+            WHEN (p.paused_until > now()) THEN (('the platform is paused until '::text || p.paused_until) || COALESCE(((' ('::text || p.pause_code) || ')'::text), ''::text))
+            WHEN (a.status <> 'active'::orbyt.account_status) THEN ('the account cannot be used: '::text || a.status)
+            WHEN (l.blocked_until > now()) THEN (('the account is throttled until '::text || l.blocked_until) || COALESCE(((' ('::text || ( SELECT max(h.code) AS max
+               FROM orbyt_private.throttles h
+              WHERE ((h.scope = 'account'::text) AND (h.key = (j.account_id)::text) AND (h.until = l.blocked_until)))) || ')'::text), ''::text))
+            WHEN (l.in_flight >= l.in_flight_max) THEN 'another job of this account goes first'::text
+            WHEN (NOT (EXISTS ( SELECT
+               FROM orbyt_private.workers alive
+              WHERE ((alive.stopped_at IS NULL) AND (alive.lease_until > now()))))) THEN 'no worker is alive'::text
+            ELSE 'due and free: the workers have no free slot'::text
+        END AS why,
+        CASE
+            WHEN (j.status = 'held'::orbyt.job_status) THEN COALESCE(e.who_acts, 'operator'::text)
+            WHEN (q.worker_id IS NOT NULL) THEN 'nobody'::text
+            WHEN (a.status <> 'active'::orbyt.account_status) THEN 'user'::text
+            ELSE 'operator'::text
+        END AS who_acts,
+        CASE
+            WHEN (j.status = 'held'::orbyt.job_status) THEN e.what_to_do
+            ELSE NULL::text
+        END AS what_to_do,
+    COALESCE(
+        CASE
+            WHEN (j.status = 'held'::orbyt.job_status) THEN j.updated_at
+            ELSE NULL::timestamp with time zone
+        END, q.claimed_at, q.run_at) AS stuck_since
+   FROM ((((((((orbyt_private.job_queue q
+     JOIN orbyt.publish_jobs j ON ((j.job_id = q.job_id)))
+     JOIN orbyt.accounts a ON ((a.account_id = j.account_id)))
+     JOIN orbyt.platforms p ON ((p.platform = j.platform)))
+     LEFT JOIN orbyt.error_catalog e ON ((e.code = j.error_code)))
+     LEFT JOIN orbyt_private.lanes l ON (((l.account_id = q.account_id) AND (l.phase = q.phase))))
+     LEFT JOIN LATERAL ( SELECT h.until,
+            h.code
+           FROM orbyt_private.throttles h
+          WHERE ((h.scope = 'platform'::text) AND (h.key = j.platform) AND (h.until > now()) AND ((h.phase = 'publish'::orbyt_private.job_phase) OR (q.phase <> 'publish'::orbyt_private.job_phase)))
+          ORDER BY h.until DESC
+         LIMIT 1) t ON (true))
+     LEFT JOIN orbyt_private.breakers b ON ((b.platform = j.platform)))
+     LEFT JOIN orbyt_private.workers w ON ((w.worker_id = q.worker_id)))
+  WHERE ((j.status = 'held'::orbyt.job_status) OR ((q.worker_id IS NULL) AND (q.run_at < (now() - '00:02:00'::interval))) OR (w.lease_until < now()));
+
+ALTER VIEW orbyt_private.stuck_jobs OWNER TO postgres;
+
+COMMENT ON VIEW orbyt_private.stuck_jobs IS 'Jobs that do not move, each with the reason: held, due for more than two minutes and not taken, or claimed by a worker that fell silent. A long upload is not stuck.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.job_id IS 'The job.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.user_id IS 'Owner.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.account_id IS 'Its account.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.platform IS 'Platform.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.account_name IS 'Name of the account.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.status IS 'Status.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.stage IS 'Stage.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.phase IS 'Lane: inspect, background or publish.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.error_code IS 'Cause, if there is one.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.publish_at IS 'When it should be public.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.run_at IS 'When it was to be looked at; null while it is held.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.why IS 'Why it does not move, in a sentence.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.who_acts IS 'Who has to act.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.what_to_do IS 'What to do about a held job.';
+
+COMMENT ON COLUMN orbyt_private.stuck_jobs.stuck_since IS 'Since when it does not move.';
 
 CREATE VIEW orbyt_private.workers_alive WITH (security_invoker='on') AS
  SELECT worker_id,
@@ -4251,6 +6864,9 @@ ALTER TABLE ONLY orbyt.accounts
 ALTER TABLE ONLY orbyt.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (account_id);
 
+ALTER TABLE ONLY orbyt.connect_sessions
+    ADD CONSTRAINT connect_sessions_pkey PRIMARY KEY (session_id);
+
 ALTER TABLE ONLY orbyt.error_catalog
     ADD CONSTRAINT error_catalog_pkey PRIMARY KEY (code);
 
@@ -4281,6 +6897,24 @@ ALTER TABLE ONLY orbyt_private.account_secrets
 ALTER TABLE ONLY orbyt_private.breakers
     ADD CONSTRAINT breakers_pkey PRIMARY KEY (platform);
 
+ALTER TABLE ONLY orbyt_private.callback_keys
+    ADD CONSTRAINT callback_keys_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY orbyt_private.connect_apps
+    ADD CONSTRAINT connect_apps_pkey PRIMARY KEY (login);
+
+ALTER TABLE ONLY orbyt_private.connect_flows
+    ADD CONSTRAINT connect_flows_pkey PRIMARY KEY (session_id);
+
+ALTER TABLE ONLY orbyt_private.connect_flows
+    ADD CONSTRAINT connect_flows_state_key UNIQUE (state_hash);
+
+ALTER TABLE ONLY orbyt_private.connect_grants
+    ADD CONSTRAINT connect_grants_pkey PRIMARY KEY (session_id, platform_account_id);
+
+ALTER TABLE ONLY orbyt_private.deletion_requests
+    ADD CONSTRAINT deletion_requests_pkey PRIMARY KEY (confirmation_code);
+
 ALTER TABLE ONLY orbyt_private.hosted_media
     ADD CONSTRAINT hosted_media_pkey PRIMARY KEY (path);
 
@@ -4293,6 +6927,9 @@ ALTER TABLE ONLY orbyt_private.job_steps
 ALTER TABLE ONLY orbyt_private.lanes
     ADD CONSTRAINT lanes_pkey PRIMARY KEY (account_id, phase);
 
+ALTER TABLE ONLY orbyt_private.operator_issues
+    ADD CONSTRAINT operator_issues_pkey PRIMARY KEY (code);
+
 ALTER TABLE ONLY orbyt_private.outage_reports
     ADD CONSTRAINT outage_reports_pkey PRIMARY KEY (platform, account_id);
 
@@ -4301,6 +6938,9 @@ ALTER TABLE ONLY orbyt_private.quota_ledger
 
 ALTER TABLE ONLY orbyt_private.quota_uses
     ADD CONSTRAINT quota_uses_pkey PRIMARY KEY (bucket, key, once);
+
+ALTER TABLE ONLY orbyt_private.retired_keys
+    ADD CONSTRAINT retired_keys_pkey PRIMARY KEY (key_id);
 
 ALTER TABLE ONLY orbyt_private.settings
     ADD CONSTRAINT settings_pkey PRIMARY KEY (name);
@@ -4311,9 +6951,23 @@ ALTER TABLE ONLY orbyt_private.throttles
 ALTER TABLE ONLY orbyt_private.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (worker_id);
 
+CREATE INDEX accounts_checked_idx ON orbyt.accounts USING btree (checked_at) WHERE (status = 'active'::orbyt.account_status);
+
 CREATE INDEX accounts_error_code_idx ON orbyt.accounts USING btree (error_code);
 
 CREATE INDEX accounts_platform_idx ON orbyt.accounts USING btree (platform);
+
+CREATE INDEX connect_sessions_account_idx ON orbyt.connect_sessions USING btree (account_id, user_id);
+
+CREATE INDEX connect_sessions_ended_idx ON orbyt.connect_sessions USING btree (expires_at) WHERE (status = ANY (ARRAY['connected'::orbyt.connect_status, 'failed'::orbyt.connect_status, 'expired'::orbyt.connect_status]));
+
+CREATE INDEX connect_sessions_error_code_idx ON orbyt.connect_sessions USING btree (error_code);
+
+CREATE INDEX connect_sessions_open_idx ON orbyt.connect_sessions USING btree (expires_at) WHERE (status = ANY (ARRAY['started'::orbyt.connect_status, 'exchanging'::orbyt.connect_status, 'choose'::orbyt.connect_status]));
+
+CREATE INDEX connect_sessions_platform_idx ON orbyt.connect_sessions USING btree (platform);
+
+CREATE INDEX connect_sessions_user_idx ON orbyt.connect_sessions USING btree (user_id, created_at DESC);
 
 CREATE INDEX job_events_job_idx ON orbyt.job_events USING btree (job_id, event_id);
 
@@ -4339,6 +6993,18 @@ CREATE INDEX side_tasks_user_idx ON orbyt.side_tasks USING btree (user_id);
 
 CREATE INDEX account_changes_account_idx ON orbyt_private.account_changes USING btree (account_id);
 
+CREATE INDEX account_grants_person_idx ON orbyt_private.account_grants USING btree (login, platform_user_id);
+
+CREATE INDEX account_grants_revoke_idx ON orbyt_private.account_grants USING btree (revoke_requested_at) WHERE (revoke_requested_at IS NOT NULL);
+
+CREATE UNIQUE INDEX callback_keys_active_idx ON orbyt_private.callback_keys USING btree (active) WHERE active;
+
+CREATE INDEX connect_flows_waiting_idx ON orbyt_private.connect_flows USING btree (used_at) WHERE (sealed_code IS NOT NULL);
+
+CREATE INDEX connect_flows_worker_idx ON orbyt_private.connect_flows USING btree (worker_id) WHERE (worker_id IS NOT NULL);
+
+CREATE INDEX connect_grants_person_idx ON orbyt_private.connect_grants USING btree (login, platform_user_id);
+
 CREATE INDEX hosted_media_created_idx ON orbyt_private.hosted_media USING btree (created_at);
 
 CREATE INDEX hosted_media_job_idx ON orbyt_private.hosted_media USING btree (job_id);
@@ -4359,13 +7025,25 @@ CREATE INDEX lanes_due_idx ON orbyt_private.lanes USING btree (platform, phase, 
 
 CREATE INDEX quota_uses_window_idx ON orbyt_private.quota_uses USING btree (bucket, key, used_at);
 
+CREATE TRIGGER accounts_after_edit AFTER UPDATE OF status ON orbyt.accounts FOR EACH ROW WHEN (((new.status IS DISTINCT FROM old.status) AND (('disconnected'::orbyt.account_status = new.status) OR ('disconnected'::orbyt.account_status = old.status)))) EXECUTE FUNCTION orbyt_private.accounts_after_edit();
+
 CREATE TRIGGER accounts_after_update AFTER UPDATE ON orbyt.accounts FOR EACH ROW EXECUTE FUNCTION orbyt_private.accounts_after_update();
+
+CREATE TRIGGER accounts_before_edit BEFORE UPDATE OF account_id, user_id, platform, status ON orbyt.accounts FOR EACH ROW EXECUTE FUNCTION orbyt_private.accounts_before_edit();
 
 CREATE TRIGGER accounts_before_update BEFORE UPDATE ON orbyt.accounts FOR EACH ROW EXECUTE FUNCTION orbyt_private.accounts_before_update();
 
 CREATE TRIGGER accounts_broadcast_insert AFTER INSERT ON orbyt.accounts FOR EACH ROW EXECUTE FUNCTION orbyt_private.accounts_broadcast();
 
-CREATE TRIGGER accounts_broadcast_update AFTER UPDATE ON orbyt.accounts FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.error_code IS DISTINCT FROM new.error_code)) OR (old.name IS DISTINCT FROM new.name))) EXECUTE FUNCTION orbyt_private.accounts_broadcast();
+CREATE TRIGGER accounts_broadcast_update AFTER UPDATE ON orbyt.accounts FOR EACH ROW WHEN (((((((old.status IS DISTINCT FROM new.status) OR (old.error_code IS DISTINCT FROM new.error_code)) OR (old.name IS DISTINCT FROM new.name)) OR (old.handle IS DISTINCT FROM new.handle)) OR (old.picture_url IS DISTINCT FROM new.picture_url)) OR (old.scopes IS DISTINCT FROM new.scopes))) EXECUTE FUNCTION orbyt_private.accounts_broadcast();
+
+CREATE TRIGGER connect_sessions_after_update AFTER UPDATE ON orbyt.connect_sessions FOR EACH ROW WHEN (((new.status = ANY (ARRAY['connected'::orbyt.connect_status, 'failed'::orbyt.connect_status, 'expired'::orbyt.connect_status])) AND (old.status <> ALL (ARRAY['connected'::orbyt.connect_status, 'failed'::orbyt.connect_status, 'expired'::orbyt.connect_status])))) EXECUTE FUNCTION orbyt_private.connect_sessions_after_update();
+
+CREATE TRIGGER connect_sessions_before_update BEFORE UPDATE ON orbyt.connect_sessions FOR EACH ROW EXECUTE FUNCTION orbyt_private.connect_sessions_before_update();
+
+CREATE TRIGGER connect_sessions_broadcast_insert AFTER INSERT ON orbyt.connect_sessions FOR EACH ROW EXECUTE FUNCTION orbyt_private.connect_sessions_broadcast();
+
+CREATE TRIGGER connect_sessions_broadcast_update AFTER UPDATE ON orbyt.connect_sessions FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.error_code IS DISTINCT FROM new.error_code))) EXECUTE FUNCTION orbyt_private.connect_sessions_broadcast();
 
 CREATE TRIGGER publish_jobs_after_delete AFTER DELETE ON orbyt.publish_jobs REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION orbyt_private.publish_jobs_after_delete();
 
@@ -4373,15 +7051,29 @@ CREATE TRIGGER publish_jobs_after_insert AFTER INSERT ON orbyt.publish_jobs REFE
 
 CREATE TRIGGER publish_jobs_after_update AFTER UPDATE ON orbyt.publish_jobs REFERENCING OLD TABLE AS before_rows NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION orbyt_private.publish_jobs_after_update();
 
+CREATE TRIGGER publish_jobs_before_delete BEFORE DELETE ON orbyt.publish_jobs FOR EACH ROW WHEN ((old.status = 'publishing'::orbyt.job_status)) EXECUTE FUNCTION orbyt_private.publish_jobs_before_delete();
+
+CREATE TRIGGER publish_jobs_before_edit BEFORE UPDATE ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_edit();
+
 CREATE TRIGGER publish_jobs_before_insert BEFORE INSERT ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_insert();
 
 CREATE TRIGGER publish_jobs_before_storage BEFORE INSERT OR UPDATE OF media ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_storage();
 
 CREATE TRIGGER publish_jobs_before_update BEFORE UPDATE ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_update();
 
+CREATE TRIGGER publish_jobs_broadcast_delete AFTER DELETE ON orbyt.publish_jobs FOR EACH ROW WHEN (((old.status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status, 'held'::orbyt.job_status])) OR (old.updated_at > (now() - '1 day'::interval)))) EXECUTE FUNCTION orbyt_private.publish_jobs_broadcast_delete();
+
 CREATE TRIGGER publish_jobs_broadcast_insert AFTER INSERT ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_broadcast();
 
-CREATE TRIGGER publish_jobs_broadcast_update AFTER UPDATE ON orbyt.publish_jobs FOR EACH ROW WHEN (((((((((old.status IS DISTINCT FROM new.status) OR (old.stage IS DISTINCT FROM new.stage)) OR (old.progress IS DISTINCT FROM new.progress)) OR (old.run_at IS DISTINCT FROM new.run_at)) OR (old.permalink IS DISTINCT FROM new.permalink)) OR (old.error_code IS DISTINCT FROM new.error_code)) OR (old.retryable IS DISTINCT FROM new.retryable)) OR (old.needs_reauth IS DISTINCT FROM new.needs_reauth))) EXECUTE FUNCTION orbyt_private.publish_jobs_broadcast();
+CREATE TRIGGER publish_jobs_broadcast_update AFTER UPDATE ON orbyt.publish_jobs FOR EACH ROW WHEN (((((((((((((((((old.status IS DISTINCT FROM new.status) OR (old.stage IS DISTINCT FROM new.stage)) OR (old.progress IS DISTINCT FROM new.progress)) OR (old.permalink IS DISTINCT FROM new.permalink)) OR (old.error_code IS DISTINCT FROM new.error_code)) OR (old.retryable IS DISTINCT FROM new.retryable)) OR (old.needs_reauth IS DISTINCT FROM new.needs_reauth)) OR (old.kind IS DISTINCT FROM new.kind)) OR (old.title IS DISTINCT FROM new.title)) OR (old.caption IS DISTINCT FROM new.caption)) OR (old.media IS DISTINCT FROM new.media)) OR (old.options IS DISTINCT FROM new.options)) OR (old.publish_at IS DISTINCT FROM new.publish_at)) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.published_at IS DISTINCT FROM new.published_at)) OR (
+        CASE
+            WHEN (old.error_code IS NOT NULL) THEN old.run_at
+            ELSE NULL::timestamp with time zone
+        END IS DISTINCT FROM
+        CASE
+            WHEN (new.error_code IS NOT NULL) THEN new.run_at
+            ELSE NULL::timestamp with time zone
+        END))) EXECUTE FUNCTION orbyt_private.publish_jobs_broadcast();
 
 CREATE TRIGGER side_tasks_broadcast_insert AFTER INSERT ON orbyt.side_tasks FOR EACH ROW EXECUTE FUNCTION orbyt_private.side_tasks_broadcast();
 
@@ -4395,6 +7087,18 @@ ALTER TABLE ONLY orbyt.accounts
 
 ALTER TABLE ONLY orbyt.accounts
     ADD CONSTRAINT accounts_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY orbyt.connect_sessions
+    ADD CONSTRAINT connect_sessions_account_fkey FOREIGN KEY (account_id, user_id) REFERENCES orbyt.accounts(account_id, user_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY orbyt.connect_sessions
+    ADD CONSTRAINT connect_sessions_error_code_fkey FOREIGN KEY (error_code) REFERENCES orbyt.error_catalog(code);
+
+ALTER TABLE ONLY orbyt.connect_sessions
+    ADD CONSTRAINT connect_sessions_platform_fkey FOREIGN KEY (platform) REFERENCES orbyt.platforms(platform);
+
+ALTER TABLE ONLY orbyt.connect_sessions
+    ADD CONSTRAINT connect_sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY orbyt.job_events
     ADD CONSTRAINT job_events_job_id_fkey FOREIGN KEY (job_id) REFERENCES orbyt.publish_jobs(job_id) ON DELETE CASCADE;
@@ -4429,6 +7133,12 @@ ALTER TABLE ONLY orbyt_private.account_grants
 ALTER TABLE ONLY orbyt_private.account_secrets
     ADD CONSTRAINT account_secrets_account_id_fkey FOREIGN KEY (account_id) REFERENCES orbyt_private.account_grants(account_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY orbyt_private.connect_flows
+    ADD CONSTRAINT connect_flows_session_id_fkey FOREIGN KEY (session_id) REFERENCES orbyt.connect_sessions(session_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY orbyt_private.connect_grants
+    ADD CONSTRAINT connect_grants_session_id_fkey FOREIGN KEY (session_id) REFERENCES orbyt.connect_sessions(session_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY orbyt_private.job_queue
     ADD CONSTRAINT job_queue_account_id_fkey FOREIGN KEY (account_id) REFERENCES orbyt.accounts(account_id) ON DELETE CASCADE;
 
@@ -4444,9 +7154,16 @@ ALTER TABLE ONLY orbyt_private.job_steps
 ALTER TABLE ONLY orbyt_private.lanes
     ADD CONSTRAINT lanes_account_id_fkey FOREIGN KEY (account_id) REFERENCES orbyt.accounts(account_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY orbyt_private.operator_issues
+    ADD CONSTRAINT operator_issues_code_fkey FOREIGN KEY (code) REFERENCES orbyt.error_catalog(code);
+
 ALTER TABLE orbyt.accounts ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY accounts_select ON orbyt.accounts FOR SELECT TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid)));
+
+ALTER TABLE orbyt.connect_sessions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY connect_sessions_select ON orbyt.connect_sessions FOR SELECT TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid)));
 
 ALTER TABLE orbyt.error_catalog ENABLE ROW LEVEL SECURITY;
 
@@ -4480,6 +7197,16 @@ ALTER TABLE orbyt_private.account_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.breakers ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE orbyt_private.callback_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.connect_apps ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.connect_flows ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.connect_grants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.deletion_requests ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE orbyt_private.hosted_media ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.job_queue ENABLE ROW LEVEL SECURITY;
@@ -4488,11 +7215,15 @@ ALTER TABLE orbyt_private.job_steps ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.lanes ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE orbyt_private.operator_issues ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE orbyt_private.outage_reports ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.quota_ledger ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.quota_uses ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE orbyt_private.retired_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orbyt_private.settings ENABLE ROW LEVEL SECURITY;
 
@@ -4508,6 +7239,13 @@ GRANT USAGE ON SCHEMA orbyt TO orbyt_worker;
 GRANT USAGE ON SCHEMA orbyt_private TO authenticated;
 GRANT USAGE ON SCHEMA orbyt_private TO service_role;
 GRANT USAGE ON SCHEMA orbyt_private TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt.begin_connect(platform text, return_to text, login text, account_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt.begin_connect(platform text, return_to text, login text, account_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION orbyt.begin_connect(platform text, return_to text, login text, account_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt.callback_key() FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt.callback_key() TO service_role;
 
 GRANT SELECT ON TABLE orbyt.publish_jobs TO authenticated;
 GRANT SELECT ON TABLE orbyt.publish_jobs TO service_role;
@@ -4556,6 +7294,20 @@ REVOKE ALL ON FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, t
 GRANT ALL ON FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION orbyt.check_post(account_id uuid, kind orbyt.post_kind, title text, caption text, media jsonb, options jsonb, publish_at timestamp with time zone, expires_at timestamp with time zone) TO service_role;
 
+REVOKE ALL ON FUNCTION orbyt.connect_callback(state_hash text, sealed_code text, key_id text, error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt.connect_callback(state_hash text, sealed_code text, key_id text, error text) TO service_role;
+
+GRANT SELECT ON TABLE orbyt.accounts TO authenticated;
+GRANT SELECT ON TABLE orbyt.accounts TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt.disconnect(account_id uuid, jobs text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt.disconnect(account_id uuid, jobs text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt.disconnect(account_id uuid, jobs text) TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt.finish_connect(session_id uuid, account_ids text[], proof text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt.finish_connect(session_id uuid, account_ids text[], proof text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt.finish_connect(session_id uuid, account_ids text[], proof text) TO service_role;
+
 REVOKE ALL ON FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with time zone, expires_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with time zone, expires_at timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION orbyt.reschedule_job(job_id uuid, publish_at timestamp with time zone, expires_at timestamp with time zone) TO service_role;
@@ -4564,18 +7316,40 @@ REVOKE ALL ON FUNCTION orbyt.retry_job(job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt.retry_job(job_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION orbyt.retry_job(job_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION orbyt_private.accounts_after_edit() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.accounts_after_update() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.accounts_before_edit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.accounts_before_update() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.accounts_broadcast() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.accounts_to_check(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.accounts_to_check(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.accounts_to_refresh(p_logins text[], p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.accounts_to_revoke(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.accounts_to_revoke(p_worker_id uuid, p_limit integer, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.active_key_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.active_key_id() TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.add_callback_key(p_key_id text, p_public_jwk jsonb, p_owner_id uuid, p_sealed_private bytea, p_sealed_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.add_callback_key(p_key_id text, p_public_jwk jsonb, p_owner_id uuid, p_sealed_private bytea, p_sealed_key_id text) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.add_event(p_job orbyt.publish_jobs, p_event text, p_error_code text, p_detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.are_user_tags(p_value jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.base64url(p_bytes bytea) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.begin_own_connect(p_platform text, p_return_to text, p_login text, p_account_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.begin_own_connect(p_platform text, p_return_to text, p_login text, p_account_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.begin_own_connect(p_platform text, p_return_to text, p_login text, p_account_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integer, p_step text, p_call_timeout_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.begin_publish(p_job_id uuid, p_attempt integer, p_step text, p_call_timeout_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
@@ -4588,9 +7362,15 @@ GRANT ALL ON FUNCTION orbyt_private.begin_side_task(p_job_id uuid, p_attempt int
 
 REVOKE ALL ON FUNCTION orbyt_private.broadcast(p_user_id uuid, p_event text, p_payload jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.callback_key() FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.callback_key() TO service_role;
+GRANT ALL ON FUNCTION orbyt_private.callback_key() TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) TO authenticated;
 GRANT ALL ON FUNCTION orbyt_private.can_read_object(p_bucket text, p_name text) TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt_private.cancel_account_jobs(p_account_id uuid, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.cancel_own_job(p_job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.cancel_own_job(p_job_id uuid) TO authenticated;
@@ -4626,8 +7406,13 @@ REVOKE ALL ON FUNCTION orbyt_private.check_times(p_publish_at timestamp with tim
 
 REVOKE ALL ON FUNCTION orbyt_private.check_youtube(p_limits jsonb, p_allowed jsonb, p_kind orbyt.post_kind, p_title text, p_caption text, p_media jsonb, p_options jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.claim_connects(p_worker_id uuid, p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.claim_connects(p_worker_id uuid, p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.claim_jobs(p_worker_id uuid, p_background integer, p_publish integer, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.clear_operator_issue(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.clear_throttle(p_scope text, p_key text) FROM PUBLIC;
 
@@ -4641,18 +7426,68 @@ REVOKE ALL ON FUNCTION orbyt_private.confirm_publish(p_job_id uuid, p_attempt in
 GRANT ALL ON FUNCTION orbyt_private.confirm_publish(p_job_id uuid, p_attempt integer, p_step text, p_result jsonb) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text, p_account_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.connect_account(p_user_id uuid, p_platform text, p_platform_account_id text, p_name text, p_handle text, p_scopes text[], p_login text, p_account_id uuid) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_callback(p_state_hash text, p_sealed_code text, p_key_id text, p_error text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.connect_callback(p_state_hash text, p_sealed_code text, p_key_id text, p_error text, p_now timestamp with time zone) TO service_role;
+GRANT ALL ON FUNCTION orbyt_private.connect_callback(p_state_hash text, p_sealed_code text, p_key_id text, p_error text, p_now timestamp with time zone) TO orbyt_worker;
+
+GRANT SELECT ON TABLE orbyt.connect_sessions TO authenticated;
+GRANT SELECT ON TABLE orbyt.connect_sessions TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_chosen(p_session orbyt.connect_sessions, p_platform_account_ids text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_facts() FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.connect_facts() TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_redirect(p_return_to text, p_session_id uuid, p_status text, p_proof text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_sessions_after_update() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_sessions_before_update() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.connect_sessions_broadcast() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.create_master_key(p_key_id text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.deletion_status(p_confirmation_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.deletion_status(p_confirmation_code text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.disconnect_account(p_account_id uuid, p_jobs text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.disconnect_by_platform_user(p_login text, p_platform_user_id text, p_delete boolean, p_issued_at timestamp with time zone, OUT accounts integer, OUT confirmation_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.disconnect_by_platform_user(p_login text, p_platform_user_id text, p_delete boolean, p_issued_at timestamp with time zone, OUT accounts integer, OUT confirmation_code text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.disconnect_own_account(p_account_id uuid, p_jobs text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.disconnect_own_account(p_account_id uuid, p_jobs text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.disconnect_own_account(p_account_id uuid, p_jobs text) TO service_role;
+
+REVOKE ALL ON FUNCTION orbyt_private.end_connect(p_session_id uuid, p_status orbyt.connect_status, p_code text, p_detail text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.erase_identity(p_account_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.erase_posts(p_account_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.expire_connects(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.expire_connects(p_now timestamp with time zone, p_limit integer) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.expire_jobs(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.fail_connect(p_session_id uuid, p_attempt integer, p_code text, p_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.fail_connect(p_session_id uuid, p_attempt integer, p_code text, p_message text) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb, p_never_visible boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.fail_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb, p_never_visible boolean) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.fail_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_code text, p_cool_seconds double precision) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.finish_disconnect(p_account_id uuid, p_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.finish_disconnect(p_account_id uuid, p_code text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.finish_own_connect(p_session_id uuid, p_platform_account_ids text[], p_proof text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.finish_own_connect(p_session_id uuid, p_platform_account_ids text[], p_proof text) TO authenticated;
+GRANT ALL ON FUNCTION orbyt_private.finish_own_connect(p_session_id uuid, p_platform_account_ids text[], p_proof text) TO service_role;
 
 REVOKE ALL ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.finish_refresh(p_account_id uuid, p_version bigint, p_lease_id uuid, p_secrets jsonb, p_scopes text[]) TO orbyt_worker;
@@ -4676,20 +7511,44 @@ REVOKE ALL ON FUNCTION orbyt_private.hold_account_jobs(p_account_id uuid, p_limi
 REVOKE ALL ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.hold_job(p_job_id uuid, p_attempt integer, p_code text, p_message text, p_detail jsonb) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.hold_keys(p_key_ids text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.hosted_to_remove(p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.hosted_to_remove(p_limit integer, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.instagram_options(p_kind orbyt.post_kind) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.interrupt_connects(p_now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) TO authenticated;
 GRANT ALL ON FUNCTION orbyt_private.is_public_object(p_bucket text, p_name text) TO service_role;
 
+REVOKE ALL ON FUNCTION orbyt_private.is_user_tag(p_tag jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.keep_connect_apps(p_logins text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.keep_connect_apps(p_logins text[]) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.key_ids(p_secrets jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.key_status() FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.key_status() TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.known_code(p_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.later(p_at timestamp with time zone, p_by interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.lock_attempt(p_job_id uuid, p_attempt integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.lock_exchange(p_session_id uuid, p_attempt integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.lock_lanes(p_account_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.lock_person(p_login text, p_platform_user_id text, p_wait boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.login_is_open(p_user_id uuid, p_login text, p_platform_user_id text, p_now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.lose_account(p_account_id uuid, p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.mark_as_not_published(p_job_id uuid) FROM PUBLIC;
 
@@ -4704,13 +7563,24 @@ GRANT ALL ON FUNCTION orbyt_private.master_keys() TO orbyt_worker;
 REVOKE ALL ON FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.next_due_in_seconds(p_now timestamp with time zone) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.note_check(p_account_id uuid, p_version bigint, p_code text, p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision, p_scopes text[], p_cool_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.note_check(p_account_id uuid, p_version bigint, p_code text, p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision, p_scopes text[], p_cool_seconds double precision) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.note_hosted(p_job_id uuid, p_attempt integer, p_path text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.note_revoke_failed(p_account_id uuid, p_code text, p_cool_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.note_revoke_failed(p_account_id uuid, p_code text, p_cool_seconds double precision) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.note_side_task(p_job_id uuid, p_attempt integer, p_task text, p_status text, p_code text, p_message text) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.offer_candidates(p_session_id uuid, p_attempt integer, p_candidates jsonb, p_complete boolean, p_grants jsonb, p_auto text[], p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.offer_candidates(p_session_id uuid, p_attempt integer, p_candidates jsonb, p_complete boolean, p_grants jsonb, p_auto text[], p_now timestamp with time zone) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.own_job(p_job_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.paused_until(p_account_id uuid, p_phase orbyt_private.job_phase) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.percent_decoded(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.percent_decoded(p_text text) TO authenticated;
@@ -4727,6 +7597,10 @@ REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_after_insert() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_after_update() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_delete() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_edit() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_insert() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_storage() FROM PUBLIC;
@@ -4734,6 +7608,8 @@ REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_storage() FROM PUBLIC;
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_before_update() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_broadcast() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.publish_jobs_broadcast_delete() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.put_back(p_job_id uuid, p_attempt integer, p_seconds double precision, p_phase text, p_stage text, p_code text, p_message text, p_counts boolean, p_detail jsonb, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.put_back(p_job_id uuid, p_attempt integer, p_seconds double precision, p_phase text, p_stage text, p_code text, p_message text, p_counts boolean, p_detail jsonb, p_now timestamp with time zone) TO orbyt_worker;
@@ -4747,10 +7623,21 @@ REVOKE ALL ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_de
 GRANT ALL ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail text) TO authenticated;
 GRANT ALL ON FUNCTION orbyt_private.raise_error(p_code text, p_field text, p_detail text) TO service_role;
 
+REVOKE ALL ON FUNCTION orbyt_private.raise_operator_issue(p_code text, p_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.raise_operator_issue(p_code text, p_detail text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.read_account(p_account_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.read_account(p_account_id uuid) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.read_callback_key(p_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.read_callback_key(p_key_id text) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.read_grant(p_account_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.read_grant(p_account_id uuid) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.refresh_lanes(p_account_ids uuid[], p_phases orbyt_private.job_phase[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.refuse_edit(p_column text, p_why text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.register_worker(p_worker_id uuid, p_host text, p_version text, p_slots jsonb, p_lease_seconds double precision, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.register_worker(p_worker_id uuid, p_host text, p_version text, p_slots jsonb, p_lease_seconds double precision, p_now timestamp with time zone) TO orbyt_worker;
@@ -4771,11 +7658,16 @@ REVOKE ALL ON FUNCTION orbyt_private.reschedule_own_job(p_job_id uuid, p_publish
 GRANT ALL ON FUNCTION orbyt_private.reschedule_own_job(p_job_id uuid, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION orbyt_private.reschedule_own_job(p_job_id uuid, p_publish_at timestamp with time zone, p_expires_at timestamp with time zone) TO service_role;
 
+REVOKE ALL ON FUNCTION orbyt_private.reseal(p_address text, p_old_sealed bytea, p_sealed bytea, p_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.reseal(p_address text, p_old_sealed bytea, p_sealed bytea, p_key_id text) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision, OUT units_left integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.reserve_quota(p_bucket text, p_key text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision, OUT units_left integer) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.reserve_rolling_quota(p_bucket text, p_key text, p_once text, p_units integer, p_units_max integer, p_now timestamp with time zone, OUT granted boolean, OUT reset_in_seconds double precision) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.retire_master_key(p_key_id text, p_now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.retire_worker(p_worker_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.retire_worker(p_worker_id uuid) TO orbyt_worker;
@@ -4789,8 +7681,26 @@ GRANT ALL ON FUNCTION orbyt_private.retry_own_job(p_job_id uuid) TO service_role
 REVOKE ALL ON FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.return_jobs(p_worker_id uuid, p_job_ids uuid[], p_now timestamp with time zone) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.revoke_in_hand(p_user_id uuid, p_login text, p_now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.revoke_is_over(p_account_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.save_step(p_job_id uuid, p_attempt integer, p_step text, p_done boolean, p_result jsonb, p_secret bytea, p_key_id text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.sealed_rows() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.secrets_to_reseal(p_active_key text, p_limit integer, p_after text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.secrets_to_reseal(p_active_key text, p_limit integer, p_after text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.set_connect_app(p_login text, p_platforms text[], p_client_id text, p_redirect_uri text, p_authorize_url text, p_scopes jsonb, p_parameters jsonb, p_pkce boolean, p_scope_separator text) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.set_connect_app(p_login text, p_platforms text[], p_client_id text, p_redirect_uri text, p_authorize_url text, p_scopes jsonb, p_parameters jsonb, p_pkce boolean, p_scope_separator text) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.set_connect_proof(p_on boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.set_connect_proof(p_on boolean) TO orbyt_worker;
+
+REVOKE ALL ON FUNCTION orbyt_private.set_connect_return_to(p_urls jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.set_connect_return_to(p_urls jsonb) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.set_progress(p_job_id uuid, p_attempt integer, p_stage text, p_progress integer) TO orbyt_worker;
@@ -4806,8 +7716,7 @@ REVOKE ALL ON FUNCTION orbyt_private.storage_problems(p_media jsonb) FROM PUBLIC
 GRANT ALL ON FUNCTION orbyt_private.storage_problems(p_media jsonb) TO authenticated;
 GRANT ALL ON FUNCTION orbyt_private.storage_problems(p_media jsonb) TO service_role;
 
-REVOKE ALL ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision) TO orbyt_worker;
+REVOKE ALL ON FUNCTION orbyt_private.store_grant(p_account_id uuid, p_secrets jsonb, p_scopes text[], p_token_expires_in_seconds double precision, p_data_access_expires_in_seconds double precision) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.succeed_job(p_job_id uuid, p_attempt integer, p_published_at timestamp with time zone, p_code text, p_message text) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.succeed_job(p_job_id uuid, p_attempt integer, p_published_at timestamp with time zone, p_code text, p_message text) TO orbyt_worker;
@@ -4823,14 +7732,19 @@ REVOKE ALL ON FUNCTION orbyt_private.trim_blank(p_text text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION orbyt_private.unbegin_publish(p_job_id uuid, p_attempt integer, p_step text, p_forget_steps text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION orbyt_private.unbegin_publish(p_job_id uuid, p_attempt integer, p_step text, p_forget_steps text[]) TO orbyt_worker;
 
+REVOKE ALL ON FUNCTION orbyt_private.url_encode(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.use_key(p_worker_id uuid, p_key_id text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.use_key(p_worker_id uuid, p_key_id text, p_now timestamp with time zone) TO orbyt_worker;
+
 REVOKE ALL ON FUNCTION orbyt_private.utf16_units(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION orbyt_private.wake_media(p_playback_ids text[], p_limit integer, p_pause interval, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION orbyt_private.wake_media(p_playback_ids text[], p_limit integer, p_pause interval, p_now timestamp with time zone) TO orbyt_worker;
 
 REVOKE ALL ON FUNCTION orbyt_private.was_published(p_job_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION orbyt_private.write_secrets(p_account_id uuid, p_secrets jsonb) FROM PUBLIC;
-
-GRANT SELECT ON TABLE orbyt.accounts TO authenticated;
-GRANT SELECT ON TABLE orbyt.accounts TO service_role;
 
 GRANT SELECT ON TABLE orbyt.connection_health TO authenticated;
 GRANT SELECT ON TABLE orbyt.connection_health TO service_role;

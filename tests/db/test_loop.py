@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from orbyt_worker.db.pool import Database as Pool
 from orbyt_worker.db.queries import Claim, Queries
 from orbyt_worker.health import Health
+from orbyt_worker.publishing.keys import MasterKeys
 from orbyt_worker.publishing.lease import Lease
 from orbyt_worker.runtime import Runtime
 from orbyt_worker.settings import Settings
@@ -43,13 +44,18 @@ async def loop_of(db: Database, execute: Callable[[Claim], Awaitable[None]]) -> 
     health = Health(runtime)
     worker_id = uuid.uuid4()
     queries = Queries(pool, runtime)
+    await db.execute("select orbyt_private.create_master_key('k1')")
+    keys = MasterKeys(queries, runtime)
+    await keys.load()
     loop = Loop(
         worker_id=worker_id,
         host="test",
         version="0",
         queries=queries,
+        keys=keys,
         lease=Lease(runtime, settings.lease_seconds),
         execute=execute,
+        goodbye=nothing_else,
         settings=settings,
         runtime=runtime,
         health=health,
@@ -59,6 +65,10 @@ async def loop_of(db: Database, execute: Callable[[Claim], Awaitable[None]]) -> 
         yield Running(loop, queries, worker_id, health)
     finally:
         await pool.close()
+
+
+async def nothing_else() -> None:
+    """Nothing but jobs runs under the lease of these workers."""
 
 
 async def never(claim: Claim) -> None:

@@ -15,6 +15,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from orbyt_worker.sandbox.bootstrap import split_statements
+from tests.db.connecting import begin, candidate, come_back, exchanged, grant, offer, set_up
 from tests.factories import create_account, create_owner, create_user, insert_job
 from tests.fix_postgres import Connection, Database
 
@@ -195,13 +196,16 @@ async def everything(db: Database) -> dict[str, list[str]]:
 # What a file answers while its placeholders stand there: rows, or the code it is refused with.
 FORGOTTEN: dict[str, Any] = {
     "act/cancel_job.sql": "job_not_found",
+    "act/clear_operator_issue.sql": [{"cleared": False}],
     "act/mark_as_not_published.sql": "job_not_found",
     "act/mark_as_published.sql": "job_not_found",
+    "act/pause_account.sql": [],
     "act/pause_platform.sql": [],
     "act/release_by_cause.sql": [{"jobs_released": 0}],
     "act/release_job.sql": [{"released": False}],
     "act/retry_by_cause.sql": [{"jobs_retried": 0}],
     "act/retry_job.sql": "job_not_found",
+    "act/unpause_account.sql": [],
     "act/unpause_platform.sql": [],
     "examples/check_post.sql": ["account_not_found"],
     "examples/insert_post.sql": [],
@@ -257,7 +261,7 @@ async def test_stuck_jobs(db: Database, scene: Scene) -> None:
     await db.execute(
         "select orbyt_private.set_throttle('account', %s::text, 60, 'youtube_rate_limited')", [scene.account_id]
     )
-    assert (await why(scene.due)).startswith("the account is throttled until ")
+    assert re.fullmatch(r"the account is throttled until .* \(youtube_rate_limited\)", await why(scene.due))
     for _ in range(5):
         _, account_id = await create_owner(db)
         await db.execute("select orbyt_private.report_outage('youtube', %s)", [account_id])
@@ -270,6 +274,44 @@ async def test_held_by_cause(db: Database, scene: Scene) -> None:
     held = {row["error_code"]: row for row in await run(db, "inspect/held_by_cause.sql")}
     assert set(held) == {"google_client_invalid", "outcome_unknown", "account_needs_reauth"}
     assert (held["account_needs_reauth"]["jobs"], held["account_needs_reauth"]["who_acts"]) == (1, "user")
+
+
+async def test_held_by_account(db: Database, scene: Scene) -> None:
+    rows = await run(db, "inspect/held_by_account.sql")
+    assert sorted((row["account_name"], row["error_code"], row["jobs"]) for row in rows) == [
+        ("Ada's channel", "google_client_invalid", 1),
+        ("Ada's channel", "outcome_unknown", 1),
+        ("Lost channel", "account_needs_reauth", 1),
+    ]
+    (lost,) = [row for row in rows if row["account_id"] == scene.lost_account_id]
+    assert (lost["account_status"], lost["who_acts"], lost["user_id"]) == ("needs_reauth", "user", scene.user_id)
+
+
+async def test_late_and_missed(db: Database, scene: Scene) -> None:
+    """Scheduled posts that are late, were late or were never sent; a long upload of a post for now is not late."""
+    owner = await db.connect("supabase_admin")
+    await owner.execute("set session_replication_role = replica")  # rows of the past: nothing else of them matters here
+    move = (
+        "update orbyt.publish_jobs set created_at = now() - interval '3 hours', publish_at = now() - interval '2 hours', "
+        "published_at = now() - interval '2 hours' + %s::interval, status = %s::text::orbyt.job_status, run_at = null, "
+        "error_code = %s where job_id = %s"
+    )
+    jobs = {name: await insert_job(db, scene.user_id, scene.account_id, title=name) for name in ("a", "b", "c", "d")}
+    await owner.execute(move, ["30 seconds", "published", None, jobs["a"]])  # on time
+    await owner.execute(move, ["5 minutes", "published", None, jobs["b"]])
+    await owner.execute(move, [None, "failed", "deadline_missed", jobs["c"]])
+    await owner.execute(move, [None, "failed", "media_not_found", jobs["d"]])  # failed, and for another reason
+    await owner.execute(
+        "update orbyt.publish_jobs set publish_at = now() - interval '1 hour' where job_id = %s", [scene.held]
+    )
+    rows = {row["job_id"]: row for row in await run(db, "inspect/late_and_missed.sql")}
+    assert {job_id: row["what"] for job_id, row in rows.items()} == {
+        jobs["b"]: "published late",
+        jobs["c"]: "missed",
+        scene.held: "late",
+    }
+    assert rows[jobs["b"]]["late_by"].total_seconds() == 300
+    assert rows[scene.held]["who_acts"] == "operator"
 
 
 async def test_failures_by_cause(db: Database, scene: Scene) -> None:
@@ -289,6 +331,43 @@ async def test_connection_health(db: Database, scene: Scene) -> None:
     )
     (row,) = await run(db, "inspect/connection_health.sql")
     assert (row["account_id"], row["status"], row["held_jobs"]) == (scene.lost_account_id, "needs_reauth", 1)
+
+
+async def test_connection_health_shows_what_ends_soon_and_what_cannot_be_told(db: Database, scene: Scene) -> None:
+    await db.execute(
+        "insert into orbyt_private.account_grants (account_id, login) values (%s, 'facebook')", [scene.account_id]
+    )
+    await db.execute(
+        "update orbyt.accounts set data_access_expires_at = now() + interval '10.5 days' where account_id = %s",
+        [scene.account_id],
+    )
+    rows = {row["account_id"]: row for row in await run(db, "inspect/connection_health.sql")}
+    assert rows[scene.account_id]["days_left"] == 10
+    await db.execute("update orbyt.accounts set data_access_expires_at = now() + interval '60 days'")
+    assert scene.account_id not in {row["account_id"] for row in await run(db, "inspect/connection_health.sql")}
+    await db.value("select orbyt_private.note_check(%s, 1, 'network_timeout')", [scene.account_id])
+    rows = {row["account_id"]: row for row in await run(db, "inspect/connection_health.sql")}
+    assert rows[scene.account_id]["check_error_code"] == "network_timeout"
+
+
+async def test_connect_sessions(db: Database) -> None:
+    await set_up(db)
+    user_id = await create_user(db)
+    claimed = await exchanged(db, user_id, "facebook")
+    offered = [candidate("a"), candidate("b", code="connect_role_missing")]
+    await offer(db, claimed, offered, [grant("a", login="facebook")])
+    begun = await begin(db, user_id)
+    await come_back(db, begun.state_hash, error="access_denied")
+    first, second = await run(db, "inspect/connect_sessions.sql")
+    assert (first["status"], first["candidates"], first["usable"], first["connected"]) == ("choose", 2, 1, 0)
+    assert (second["status"], second["error_code"], second["who_acts"]) == ("failed", "connect_denied", "user")
+
+
+async def test_operator_issues(db: Database) -> None:
+    await db.value("select orbyt_private.raise_operator_issue('google_consent_testing_mode', 'seen')")
+    (row,) = await run(db, "inspect/operator_issues.sql")
+    assert (row["code"], row["count"], row["detail"]) == ("google_consent_testing_mode", 1, "seen")
+    assert "production" in row["what_to_do"]
 
 
 async def test_quota(db: Database, scene: Scene) -> None:
@@ -315,6 +394,21 @@ async def test_pauses(db: Database, scene: Scene) -> None:
         ("platform", "youtube", "platform_paused"),
         ("account", "youtube: Ada's channel", "youtube_rate_limited"),
     ]
+    # By hand, in the Table Editor.
+    await db.execute(
+        "update orbyt.platforms set paused_until = now() + interval '1 hour' where platform in ('facebook', 'youtube')"
+    )
+    await db.execute("update orbyt.platforms set enabled = false where platform = 'instagram'")
+    found = {(row["what"], row["paused"], row["code"]) for row in await run(db, "inspect/pauses.sql")}
+    assert found >= {("pause", "facebook", None), ("switched off", "instagram", "platform_not_configured")}
+    claim = "select job_id from orbyt_private.claim_jobs(%s, 4, 4, 60)"
+    assert await db.fetch(claim, [scene.worker_id]) == []
+    await db.execute(
+        "update orbyt.publish_jobs set run_at = now() - interval '5 minutes' where job_id = %s", [scene.due]
+    )
+    await db.execute("delete from orbyt_private.throttles where scope = 'platform'")
+    stuck = {row["job_id"]: row["why"] for row in await run(db, "inspect/stuck_jobs.sql")}
+    assert stuck[scene.due].startswith("the platform is paused until ")
 
 
 async def test_job_history(db: Database, scene: Scene) -> None:
@@ -396,6 +490,31 @@ async def test_pause_and_unpause_a_platform(db: Database, scene: Scene) -> None:
     assert await db.value("select pause_code from orbyt.platforms where platform = 'youtube'") == "platform_paused"
     assert len(await run(db, "act/unpause_platform.sql", {"replace_by_platform": "youtube"})) == 1
     assert [row["job_id"] for row in await db.fetch(claim, [scene.worker_id])] == [scene.due]
+
+
+async def test_pause_and_unpause_an_account(db: Database, scene: Scene) -> None:
+    claim = "select job_id from orbyt_private.claim_jobs(%s, 4, 4, 60)"
+    (row,) = await run(db, "act/pause_account.sql", {NOBODY: scene.account_id})
+    seconds = await db.value("select extract(epoch from %s - now())", [row["paused_until"]])
+    assert 3590 < seconds <= 3600
+    assert await db.fetch(claim, [scene.worker_id]) == []
+    # Another account is served, and a reconnect in between ends nothing.
+    other, theirs = await create_owner(db)
+    job_id = await insert_job(db, other, theirs)
+    assert [row["job_id"] for row in await db.fetch(claim, [scene.worker_id])] == [job_id]
+    for status in ("needs_reauth", "active"):
+        await db.execute("update orbyt.accounts set status = %s where account_id = %s", [status, scene.account_id])
+    assert await status_of(db, scene.due) == "queued"
+    assert await db.fetch(claim, [scene.worker_id]) == []
+    assert len(await run(db, "act/unpause_account.sql", {NOBODY: scene.account_id})) == 1
+    assert [row["job_id"] for row in await db.fetch(claim, [scene.worker_id])] == [scene.due]
+
+
+async def test_clear_operator_issue(db: Database) -> None:
+    await db.value("select orbyt_private.raise_operator_issue('google_consent_testing_mode', 'seen')")
+    put_right = {"replace_by_error_code": "google_consent_testing_mode"}
+    assert await run(db, "act/clear_operator_issue.sql", put_right) == [{"cleared": True}]
+    assert await run(db, "inspect/operator_issues.sql") == []
 
 
 async def test_cancel_job(db: Database, scene: Scene) -> None:

@@ -304,5 +304,8 @@ def test_the_page_lets_a_person_click(client: httpx.Client, account: AccountHand
     page = authorize(client)
     assert account.email in page.text
     assert back(authorize(client, sandbox_account=account.sub))["code"]
-    assert back(authorize(client, login_hint=account.email))["code"]
+    assert (
+        f'<option value="{account.sub} {account.channel_id}" selected>'
+        in authorize(client, login_hint=account.email).text
+    )
     assert back(authorize(client, sandbox_account="deny"))["error"] == "access_denied"

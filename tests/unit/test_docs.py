@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 
 def test_every_documented_command_exists() -> None:
-    groups = {"orbyt-worker", "orbyt-worker jobs", "orbyt-worker keys"}
+    groups = {"orbyt-worker", "orbyt-worker jobs", "orbyt-worker keys", "orbyt-worker accounts"}
     known = set(all_commands()) | groups
     for page in PAGES:
         for found in re.findall(r"`(orbyt-worker(?: [a-z]+)*)", page.read_text("utf-8")):
@@ -87,6 +88,7 @@ def test_every_setting_is_documented(name: str) -> None:
 def test_every_documented_setting_exists() -> None:
     # Those of the development tools are not the worker's.
     tools = {"ORBYT_ADMIN_DATABASE_URL", "ORBYT_SANDBOX_PG_BIN", "ORBYT_SANDBOX_PG_USER", "ORBYT_TEST_PG"}
+    tools |= {"ORBYT_SCREENSHOTS", "ORBYT_TEST_BROWSER"}
     known = {f"ORBYT_{name.upper()}" for name in Settings.model_fields} | tools
     for page in PAGES:
         for found in re.findall(r"\bORBYT_[A-Z_]+[A-Z]\b", page.read_text("utf-8")):
@@ -172,6 +174,48 @@ def test_every_saved_query_is_in_the_index() -> None:
     index = (ROOT / "sql" / "README.md").read_text("utf-8")
     files = [path.relative_to(ROOT / "sql").as_posix() for path in (ROOT / "sql").rglob("*.sql")]
     assert [file for file in files if f"({file})" not in index] == []
+
+
+def typed_lines(page: Path) -> Iterator[str]:
+    """Everything a reader may type that begins with `orbyt-worker`: lines of a fence, and `code` in the text.
+
+    In the text a command may stand without its arguments, where it is only named.
+    """
+    text = page.read_text("utf-8")
+    for fence in FENCE.findall(text):
+        for line in fence.splitlines()[1:-1]:
+            found = re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ +)*(?:\.venv/bin/)?(orbyt-worker(?: .*)?)$", line)
+            if found:
+                yield found[1].split("  #")[0].strip()
+    named = set(all_commands())
+    for found in re.findall(r"`((?:orbyt-worker|accounts|jobs|keys)(?: [a-z][^`]*)?)`", FENCE.sub("", text)):
+        line = found if found.startswith("orbyt-worker") else f"orbyt-worker {found}"
+        if line not in named:
+            yield line
+    for command, arguments in re.findall(r"make (sandbox|demo) ARGS=\"([^\"]*)\"", text):
+        yield f"orbyt-worker {command} {arguments}"
+
+
+def test_every_command_line_of_the_docs_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORBYT_ADMIN_DATABASE_URL", "postgresql://postgres@localhost/postgres")
+    known, seen = all_commands(), 0
+    groups = {"orbyt-worker"} | {name.rsplit(" ", 1)[0] for name in known}
+    for page in PAGES:
+        for line in typed_lines(page):
+            # What a reader replaces: `<account id>`, `ACCOUNT_ID…`.
+            words = shlex.split(re.sub(r"<[^>]+>|\b[A-Z]+_ID\b…?", "00000000-0000-0000-0000-000000000000", line))
+            name = " ".join(words)
+            if name in groups or words[1:] == ["00000000-0000-0000-0000-000000000000"]:
+                continue
+            name = next((" ".join(words[:count]) for count in (3, 2) if " ".join(words[:count]) in known), "")
+            assert name, f"{name_of(page)}: {line}"
+            try:
+                known[name].make_context(name, words[len(name.split()) :])
+            except Exception as error:
+                error.add_note(f"{name_of(page)}: {line}")
+                raise
+            seen += 1
+    assert seen > 10
 
 
 # Links, commands, numbers --------------------------------------------------------------------------------------------------

@@ -437,6 +437,14 @@ async def test_the_other_token_is_asked_with_where_a_good_one_is_refused() -> No
     assert len(world.requests) == 1
 
 
+async def test_the_persons_token_that_is_over_does_not_speak_for_the_account() -> None:
+    """A user token lives for 60 days, a page token has no end: what the page's was told stays the answer, and no account is lost."""
+    for code in (190, 102):
+        world = World(httpx.Response(400, json=error(100, 33)), httpx.Response(400, json=error(code, 463)))
+        found = await world.refused(graph_api.read_either, "t.read", "9", tokens=("access_token", "user_token"))
+        assert (found.code, len(world.requests)) == (ErrorCode.META_OBJECT_UNREADABLE, 2)
+
+
 # Lists ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbyt_worker.health import LABEL_VALUES_MAX, Health, http_app
+from orbyt_worker.health import LABEL_VALUES_MAX, Health
 from orbyt_worker.runtime import Runtime
 from tests.fix_clock import FakeClock, fake_runtime
 
@@ -17,12 +14,6 @@ from tests.fix_clock import FakeClock, fake_runtime
 @pytest.fixture
 def health(runtime: Runtime) -> Health:
     return Health(runtime)
-
-
-@pytest.fixture
-async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(http_app(health)), base_url="http://worker") as client:
-        yield client
 
 
 def value(health: Health, name: str, /, **labels: str) -> float | None:
@@ -42,23 +33,6 @@ def test_ready_means_could_have_claimed_within_a_minute(health: Health, clock: F
     assert health.ready().ready
     health.mark_stopping()
     assert (health.ready().ready, health.ready().reason) == (False, "stopping")
-
-
-async def test_the_endpoints(client: httpx.AsyncClient, health: Health) -> None:
-    answer = await client.get("/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"live": True})
-    answer = await client.get("/readyz")
-    assert answer.status_code == 503
-    assert "no claim yet" in answer.json()["reason"]
-    health.mark_claim_ok()
-    answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reason": "", "claim_age_seconds": 0.0})
-    answer = await client.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
-    assert "orbyt_worker_up{version=" in answer.text
-    assert (await client.post("/metrics", content=b"x" * 100_000)).status_code == 405
-    assert (await client.get("/")).status_code == 404
 
 
 def test_every_counter(health: Health) -> None:
@@ -97,15 +71,18 @@ def test_facts_about_the_fleet_replace_the_ones_before(health: Health) -> None:
                 {"scope": "account", "key": "account", "code": "youtube_rate_limited"},
             ],
             "quota": [{"bucket": "youtube_uploads", "key": "default", "left": 12}],
+            "issues": [{"code": "google_consent_testing_mode", "count": 3}],
         }
     )
     assert value(health, "orbyt_oldest_due_age_seconds") == 4.5
     assert value(health, "orbyt_throttles", scope="account", code="youtube_rate_limited") == 2
     assert value(health, "orbyt_quota_left", bucket="youtube_uploads", key="default") == 12
-    health.queue_facts({"oldest_due_age_seconds": 0, "throttles": [], "quota": None})
+    assert value(health, "orbyt_operator_issues", code="google_consent_testing_mode") == 3
+    health.queue_facts({"oldest_due_age_seconds": 0, "throttles": [], "quota": None, "issues": []})
     assert value(health, "orbyt_oldest_due_age_seconds") == 0
     assert value(health, "orbyt_throttles", scope="account", code="youtube_rate_limited") is None
     assert value(health, "orbyt_quota_left", bucket="youtube_uploads", key="default") is None
+    assert value(health, "orbyt_operator_issues", code="google_consent_testing_mode") is None, "it was cleared"
 
 
 def test_labels_are_bounded_and_never_an_address(health: Health) -> None:
@@ -119,12 +96,12 @@ def test_labels_are_bounded_and_never_an_address(health: Health) -> None:
 
 @given(
     facts=st.dictionaries(
-        st.sampled_from(["oldest_due_age_seconds", "throttles", "quota"]),
+        st.sampled_from(["oldest_due_age_seconds", "throttles", "quota", "issues"]),
         st.recursive(
             st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
             lambda inner: (
                 st.lists(inner, max_size=3)
-                | st.dictionaries(st.sampled_from(["scope", "code", "bucket", "key", "left"]), inner)
+                | st.dictionaries(st.sampled_from(["scope", "code", "bucket", "key", "left", "count"]), inner)
             ),
         ),
     )

@@ -65,9 +65,9 @@ GENERAL: dict[tuple[int, int | None], str] = {
     (32, None): "meta_account_throttled",
     (100, None): "meta_parameter_invalid",
     (100, 33): "meta_object_unreadable",
-    (100, 36007): "meta_login_refused",
-    (100, 36008): "meta_login_refused",
-    (100, 36009): "meta_login_refused",
+    (100, 36007): "connect_code_rejected",
+    (100, 36008): "connect_code_rejected",
+    (100, 36009): "connect_code_rejected",
     (102, None): "meta_token_invalid",
     (104, None): "meta_app_signature_refused",
     (190, None): "meta_token_invalid",
@@ -195,7 +195,8 @@ def test_every_row_of_the_tables(platform: str, code: int, subcode: int | None, 
         answer(code, subcode, status=500, is_transient=False, message="Ein Fehler ist aufgetreten."),
         answer(code, subcode, status=200),
     ):
-        for phase in CallPhase:
+        # A login's code is another matter; see below.
+        for phase in (each for each in CallPhase if each is not CallPhase.EXCHANGE):
             found = failure(platform, response, phase)
             assert found.code == ours
             assert found.platform_code == str(code)
@@ -373,8 +374,27 @@ def test_the_token_endpoint_of_instagram_login_puts_a_status_where_others_put_a_
     for number in (400, 200, 190):
         body = {"error_type": "OAuthException", "code": number, "error_message": "Invalid authorization code"}
         found = failure("instagram", ApiResponse(400, {}, body))
-        assert found.code is ErrorCode.META_LOGIN_REFUSED
+        assert found.code is ErrorCode.CONNECT_CODE_REJECTED
         assert not entry(found.code).needs_reauth
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        (answer(100, 36007), "connect_code_rejected"),
+        (answer(100), "connect_code_rejected"),
+        (answer(100, 4711), "connect_code_rejected"),
+        (answer(100, type="GraphMethodException"), "meta_app_signature_refused"),
+        (answer(4), "meta_app_throttled"),
+        (answer(2, status=500), "meta_service_unavailable"),
+        (ApiResponse(500, {}, {"error_type": "OAuthException", "code": 500}), "platform_unavailable"),
+        (ApiResponse(429, {}, {"error_type": "OAuthException", "code": 429}), "meta_app_throttled"),
+        (ApiResponse(502, {}, None, b"<html>"), "platform_unavailable"),
+    ],
+)
+def test_only_a_clear_answer_rejects_the_code_of_a_login(response: ApiResponse, code: str) -> None:
+    for platform in ("facebook", "instagram"):
+        assert failure(platform, response, CallPhase.EXCHANGE).code == code
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,22 @@ def test_test_hooks_are_refused_in_production(hook: dict[str, Any]) -> None:
     settings(environment="sandbox", **hook)
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        *("app.example.com/done", "studiox:", "studiox://", "http://app.example.com/", "javascript://x"),
+        # What is added to it must be a query of its own.
+        *("studiox://done?a=b", "studiox://done?", "studiox://done#a", "studiox://done#"),
+        # What the database would refuse, again and again, and nothing could be connected.
+        *("https://münchen.example.com/", "studiox://two words", "studiox://{id}", "studiox://`", "studiox://x\\y"),
+        *('studiox://"x"', "studiox://<x>", "studiox://a|b", "studiox://a^b", "studiox://" + "a" * 2000),
+    ],
+)
+def test_a_link_back_that_could_not_be_used_is_refused_at_the_start(link: str) -> None:
+    with pytest.raises(ValidationError, match="ORBYT_CONNECT_RETURN_TO"):
+        settings(connect_return_to=f"studiox://connected,{link}")
+
+
 def test_the_heartbeat_fits_the_lease() -> None:
     with pytest.raises(ValidationError, match="a third"):
         settings(lease_seconds=30, heartbeat_seconds=15)

@@ -99,8 +99,11 @@ def _tags(post: Post) -> Iterator[Problem]:
         yield Problem(
             ErrorCode.TAGS_INVALID, "options.tags", f"{units} characters with separators, at most {units_max}"
         )
-    elif any(_ANGLE.search(tag) or _CONTROL_LINE.search(tag) for tag in tags):
-        yield Problem(ErrorCode.TAGS_INVALID, "options.tags", "a tag has no <, > or control characters")
+        return
+    given = post.options.get("tags")
+    for index, tag in enumerate(given if tags and isinstance(given, Sequence) else ()):
+        if isinstance(tag, str) and (_ANGLE.search(trim(tag)) or _CONTROL_LINE.search(trim(tag))):
+            yield Problem(ErrorCode.TAGS_INVALID, f"options.tags[{index}]", "a tag has no <, > or control characters")
 
 
 def _facts(kind: Kind, facts: MediaFacts, field: str) -> Iterator[Problem]:

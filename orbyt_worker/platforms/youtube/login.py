@@ -46,7 +46,7 @@ async def refresh(http: Http, config: Settings, credentials: Credentials) -> Tok
     )
     answer: dict[str, Any] = response.json if isinstance(response.json, dict) else {}
     if response.status != 200:
-        raise _refusal(response, answer)
+        raise refusal(NAME, response)
     access_token = answer.get("access_token")
     if not isinstance(access_token, str) or not access_token:
         raise Failure(ErrorCode.GOOGLE_TOKEN_UNAVAILABLE, f"{NAME}: HTTP 200 without a token", http_status=200)
@@ -59,7 +59,9 @@ async def refresh(http: Http, config: Settings, credentials: Credentials) -> Tok
     )
 
 
-def _refusal(response: ApiResponse, answer: dict[str, Any]) -> Failure:
+def refusal(name: str, response: ApiResponse, *, qualifier: str | None = None) -> Failure:
+    """The Failure for an answer of Google's token endpoint that is not 200. `name` and `qualifier` say which call it was."""
+    answer: dict[str, Any] = response.json if isinstance(response.json, dict) else {}
     error, subtype = (
         _word(answer.get("error"), WORD_CHARACTERS_MAX),
         _word(answer.get("error_subtype"), WORD_CHARACTERS_MAX),
@@ -68,10 +70,10 @@ def _refusal(response: ApiResponse, answer: dict[str, Any]) -> Failure:
         # Server trouble, or not an OAuth answer at all (an error page of the front end): nothing was refused.
         code = ErrorCode.GOOGLE_TOKEN_UNAVAILABLE
     else:
-        code = classify("google", http_status=response.status, reason=error, subcode=subtype)
+        code = classify("google", http_status=response.status, reason=error, subcode=subtype, qualifier=qualifier)
     return Failure(
         code,
-        f"{NAME}: HTTP {response.status}" + (f", {error}" if error else ""),
+        f"{name}: HTTP {response.status}" + (f", {error}" if error else ""),
         platform_code=error,
         platform_subcode=subtype,
         http_status=response.status,

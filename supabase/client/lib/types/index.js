@@ -1,0 +1,3 @@
+export { Constants } from "./database.js";
+export * from "./errors.js";
+export * from "./payloads.js";

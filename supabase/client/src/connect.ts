@@ -1,0 +1,156 @@
+/** From a button to connected accounts: begin, open the platform's page, follow the session, let the person choose. */
+import type { Account, BegunConnect, Candidate, ConnectSession, Login, Platform } from "../../types/index.ts";
+import { type AnySupabaseClient, type OrbytClient, ask } from "./api.ts";
+import { OrbytError } from "./errors.ts";
+import { type Subject, type WatchOptions, watchRows } from "./watch.ts";
+
+/** What the link back to the app carries. */
+export interface ReturnLink {
+  sessionId: string | undefined;
+  status: string | undefined;
+  /** Once, and only with ORBYT_CONNECT_PROOF: whoever has the link may finish. */
+  proof: string | undefined;
+}
+
+type Maybe<T> = T | Promise<T>;
+
+export interface FollowOptions extends Pick<WatchOptions, "via" | "pollSeconds" | "onFocus" | "signal" | "timers"> {
+  /**
+   * Which of the candidates to connect, by `platform_account_id`; null or [] when the person does not want any. Called when there
+   * is a choice, and with ORBYT_CONNECT_PROOF always.
+   */
+  choose: (candidates: Candidate[], session: ConnectSession) => Maybe<readonly string[] | null>;
+  /** Every state of the session, for the screen in between. */
+  onSession?: (session: ConnectSession) => void;
+}
+
+export interface ConnectOptions extends FollowOptions {
+  platform: Platform;
+  /** One of the installation's links, letter for letter (ORBYT_CONNECT_RETURN_TO). */
+  returnTo: string;
+  /** Only where a platform has several (Instagram: facebook, instagram). */
+  login?: Login;
+  /** To connect this account again; no other is taken. */
+  accountId?: string;
+  /**
+   * Opens the address in the system browser (not in a web view: the platforms refuse those). Resolves with the link the browser
+   * came back by, with null when the person closed it, or with undefined when the app hears of the link elsewhere.
+   */
+  open: (authorizeUrl: string, session: BegunConnect) => Maybe<string | null | undefined>;
+}
+
+/** What `session_id`, `status` and `proof` of the link back to the app are. No URL class: React Native's is incomplete. */
+export function readReturnLink(link: string): ReturnLink {
+  const query = (link.split("#")[0] ?? "").split("?").slice(1).join("?");
+  const found = new Map<string, string>();
+  for (const pair of query.split("&")) {
+    const [name = "", ...value] = pair.split("=");
+    try {
+      found.set(decodeURIComponent(name), decodeURIComponent(value.join("=").replace(/\+/g, " ")));
+    } catch {
+      // Not ours: what Orbyt adds is always decodable.
+    }
+  }
+  return { sessionId: found.get("session_id"), status: found.get("status"), proof: found.get("proof") };
+}
+
+export async function connect(client: AnySupabaseClient, orbyt: OrbytClient, options: ConnectOptions): Promise<Account[]> {
+  const begun = await ask(
+    orbyt.rpc("begin_connect", {
+      platform: options.platform,
+      return_to: options.returnTo,
+      ...(options.login ? { login: options.login } : {}),
+      ...(options.accountId ? { account_id: options.accountId } : {}),
+    }),
+  );
+  const link = await options.open(begun.authorize_url, begun);
+  if (typeof link !== "string") return follow(client, orbyt, begun.session_id, options, link === null);
+  const back = readReturnLink(link);
+  // A link of another attempt says nothing about this one.
+  const ours = back.sessionId === begun.session_id;
+  return follow(client, orbyt, begun.session_id, options, false, ours ? back.proof : undefined);
+}
+
+/** Goes on after the link back has opened the app anew (a web page, or an app the system had ended). */
+export async function resume(client: AnySupabaseClient, orbyt: OrbytClient, link: string, options: FollowOptions): Promise<Account[]> {
+  const back = readReturnLink(link);
+  if (!back.sessionId) throw new OrbytError("connect_session_not_found", { field: "session_id" });
+  return follow(client, orbyt, back.sessionId, options, false, back.proof);
+}
+
+export function finishConnect(orbyt: OrbytClient, sessionId: string, platformAccountIds: readonly string[], proof?: string): Promise<Account[]> {
+  return ask(orbyt.rpc("finish_connect", { session_id: sessionId, account_ids: [...platformAccountIds], ...(proof ? { proof } : {}) }));
+}
+
+export function sessionSubject(orbyt: OrbytClient, sessionId: string): Subject<ConnectSession> {
+  return {
+    table: "connect_sessions",
+    event: "connect_session",
+    filter: `session_id=eq.${sessionId}`,
+    key: (row) => row.session_id,
+    fetch: () => ask(orbyt.from("connect_sessions").select().eq("session_id", sessionId)),
+    concerns: (row) => row.session_id === sessionId,
+    isFinal: isOver,
+    turns: (row) => [row.status, row.error_code],
+  };
+}
+
+function isOver(session: ConnectSession): boolean {
+  return session.status === "connected" || session.status === "failed" || session.status === "expired";
+}
+
+/** How often a session is looked at while somebody waits for it, where Realtime is not to be had. */
+const SESSION_POLL_SECONDS = 2;
+
+async function follow(
+  client: AnySupabaseClient,
+  orbyt: OrbytClient,
+  sessionId: string,
+  options: FollowOptions,
+  closed: boolean,
+  proof?: string,
+): Promise<Account[]> {
+  const session = await settled(client, orbyt, sessionId, options, closed);
+  if (session.status === "choose") {
+    const chosen = await options.choose(session.candidates, session);
+    if (!chosen || chosen.length === 0) throw new OrbytError("connect_cancelled");
+    return finishConnect(orbyt, sessionId, chosen, proof);
+  }
+  if (session.status === "connected") return ask(orbyt.from("accounts").select().in("account_id", session.account_ids));
+  throw new OrbytError(session.error_code ?? (session.status === "expired" ? "connect_expired" : "internal_error"), {
+    ...(session.error_message ? { message: session.error_message } : {}),
+  });
+}
+
+/** The session as soon as there is something to do: choose, connected, failed or expired. */
+function settled(
+  client: AnySupabaseClient,
+  orbyt: OrbytClient,
+  sessionId: string,
+  options: FollowOptions,
+  closed: boolean,
+): Promise<ConnectSession> {
+  return new Promise((resolve, reject) => {
+    const { via, pollSeconds = SESSION_POLL_SECONDS, onFocus, signal, timers } = options;
+    const given: WatchOptions = { pollSeconds, ...(via ? { via } : {}), ...(onFocus ? { onFocus } : {}), ...(timers ? { timers } : {}) };
+    const done = (end: () => void) => {
+      signal?.removeEventListener("abort", aborted);
+      watch.stop();
+      end();
+    };
+    const aborted = () => done(() => reject(new OrbytError("connect_cancelled")));
+    const onRows = ([session]: ConnectSession[]) => {
+      if (!session) {
+        done(() => reject(new OrbytError("connect_session_not_found", { field: "session_id" })));
+        return;
+      }
+      options.onSession?.(session);
+      if (session.status === "choose" || isOver(session)) done(() => resolve(session));
+      // The browser was closed on the platform's page: nobody will come back.
+      else if (closed && session.status === "started") done(() => reject(new OrbytError("connect_cancelled")));
+    };
+    const watch = watchRows(client, sessionSubject(orbyt, sessionId), onRows, given);
+    if (signal?.aborted) aborted();
+    else signal?.addEventListener("abort", aborted);
+  });
+}
