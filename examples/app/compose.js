@@ -26,6 +26,12 @@ export class Compose {
     /** @type {() => unknown} */
     this.sent = () => undefined;
     this.asked = 0;
+    this.postId = "";
+    /** @type {Map<string, string>} */
+    this.jobIds = new Map();
+    /** What the form has no field for, of the job that is edited. @type {{ media: Job["media"], options: NewPost["options"] }} */
+    this.kept = { media: [], options: {} };
+    this.begin();
     this.form = /** @type {HTMLFormElement} */ (byId("compose"));
     this.media = media.map(({ label, type, url }) => ({
       item: { type, url },
@@ -39,6 +45,20 @@ export class Compose {
       void attempt(() => this.send(), /** @type {HTMLButtonElement} */ (byId("publish")));
     };
     byId("stop-editing").onclick = () => this.clear();
+  }
+
+  /** A new draft. Its ids are made now and not when it is sent: sent again after a lost answer, it is still the same rows. */
+  begin() {
+    this.postId = crypto.randomUUID();
+    this.jobIds = new Map();
+    this.kept = { media: [], options: {} };
+  }
+
+  /** @param {string} accountId */
+  jobIdFor(accountId) {
+    const id = this.jobIds.get(accountId) ?? crypto.randomUUID();
+    this.jobIds.set(accountId, id);
+    return id;
   }
 
   /** @param {Account[]} accounts */
@@ -74,9 +94,15 @@ export class Compose {
       kind: /** @type {NewPost["kind"]} */ (values.get("kind")),
       title: text("title"),
       caption: text("caption"),
-      media: this.media.filter(({ box }) => box.checked).map(({ item }) => item),
-      ...(values.get("when") === "later" && publishAt ? { publish_at: new Date(publishAt).toISOString() } : {}),
+      media: [...this.media.filter(({ box }) => box.checked).map(({ item }) => item), ...this.kept.media],
+      ...(values.get("when") === "later" && publishAt ? { publish_at: this.exactly(publishAt) } : {}),
     };
+  }
+
+  /** The field knows minutes: a time that was not touched keeps its seconds. @param {string} publishAt */
+  exactly(publishAt) {
+    const was = this.editing?.publish_at;
+    return was && localTime(was) === publishAt ? was : new Date(publishAt).toISOString();
   }
 
   /** One row for each account; an option is for one platform only. @returns {NewPost[]} */
@@ -87,7 +113,13 @@ export class Compose {
       made_for_kids: /** @type {HTMLInputElement} */ (byId("made-for-kids")).checked,
     };
     const content = this.content();
-    return this.chosen().map(({ account_id, platform }) => ({ ...content, account_id, ...(platform === "youtube" ? { options: youtube } : {}) }));
+    return this.chosen().map(({ account_id, platform }) => ({
+      ...content,
+      job_id: this.jobIdFor(account_id),
+      post_id: this.postId,
+      account_id,
+      options: { ...this.kept.options, ...(platform === "youtube" ? youtube : {}) },
+    }));
   }
 
   changed() {
@@ -119,7 +151,7 @@ export class Compose {
     }
     try {
       if (this.editing) {
-        const { account_id: _account, ...changes } = /** @type {NewPost} */ (posts[0]);
+        const { account_id: _account, job_id: _job, post_id: _post, ...changes } = /** @type {NewPost} */ (posts[0]);
         await this.orbyt.edit(this.editing.job_id, changes);
       } else {
         // All of them or none, and safe to repeat.
@@ -145,6 +177,11 @@ export class Compose {
       field.value = value ?? "";
     }
     for (const { box, item } of this.media) box.checked = job.media.some(({ url }) => url === item.url);
+    const offered = new Set(this.media.map(({ item }) => item.url));
+    this.kept = { media: job.media.filter(({ url }) => !offered.has(url)), options: job.options };
+    const { privacy, made_for_kids: forKids } = /** @type {{ privacy?: string, made_for_kids?: boolean }} */ (job.options);
+    if (privacy !== undefined) /** @type {HTMLSelectElement} */ (byId("privacy")).value = privacy;
+    /** @type {HTMLInputElement} */ (byId("made-for-kids")).checked = forKids ?? false;
     for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (this.form.querySelectorAll("[name=account]"))) {
       box.checked = box.value === job.account_id;
     }
@@ -162,6 +199,7 @@ export class Compose {
 
   clear() {
     this.editing = undefined;
+    this.begin();
     this.form.reset();
     byId("compose-title").textContent = "New post";
     byId("publish").textContent = "Publish";

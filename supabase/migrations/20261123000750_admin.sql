@@ -78,7 +78,7 @@ begin
       perform orbyt_private.raise_error('job_not_retryable', 'status', old.error_code);
     end if;
   end if;
-  if new.status = 'failed' and old.status = 'publishing' and orbyt_private.publish_is_open(old.job_id) then
+  if new.status = 'failed' and orbyt_private.publish_is_open(old.job_id) then
     perform orbyt_private.raise_error('publish_in_progress', 'status');
   end if;
 
@@ -95,6 +95,10 @@ begin
     new.error_code := orbyt_private.known_code('held_by_hand');
     new.error_message := orbyt_private.catalog_message('held_by_hand', null);
     new.retryable := false;
+  end if;
+  if not v_open and (new.kind, new.title, new.caption, new.media, new.options)
+      is distinct from (old.kind, old.title, old.caption, old.media, old.options) then
+    perform orbyt_private.refuse_edit('status', 'content does not change in the same edit that ends a job');
   end if;
   -- Content and status in one edit: what was begun with the old content would go on with it.
   if v_open and (new.kind, new.title, new.caption, new.media, new.options, new.publish_at)
@@ -138,10 +142,10 @@ begin
 end
 $$;
 comment on function orbyt_private.publish_jobs_before_delete() is
-  'A job whose visible call may be under way is not deleted by hand: nobody would ever know of the post.';
+  'A job whose visible call is under way or unanswered is not deleted by hand: nobody would ever know of the post.';
 
 create trigger publish_jobs_before_delete before delete on orbyt.publish_jobs
-  for each row when (old.status = 'publishing') execute function orbyt_private.publish_jobs_before_delete();
+  for each row when (old.status in ('queued', 'publishing', 'held')) execute function orbyt_private.publish_jobs_before_delete();
 
 -- Accounts -----------------------------------------------------------------------------------------------------------------------
 
@@ -158,7 +162,7 @@ begin
            when new.platform is distinct from old.platform then 'platform' else 'account_id' end,
       'an account stays with its user, because its tokens do; the other user connects it');
   end if;
-  if new.status = 'active' and old.status = 'disconnected'
+  if new.status = 'active' and old.status <> 'active'
      and exists (select from orbyt_private.account_grants g where g.account_id = old.account_id and g.revoked_at is not null)
      and not exists (select from orbyt_private.account_secrets s where s.account_id = old.account_id) then
     perform orbyt_private.refuse_edit('status', 'the tokens were destroyed when the account was disconnected; its user has to connect it again');

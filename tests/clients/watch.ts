@@ -177,9 +177,9 @@ function start(filter: Parameters<ReturnType<typeof createOrbyt>["watch"]>[0] = 
   await fake.last.answer([{ ...JOB, status: "published", permalink: "https://x", version: 7 }]);
   assert.equal(newest()?.permalink, "https://x");
   assert.equal(clock.next, undefined);
-  // A row that is gone is not shown any more
-  void watch.refresh();
-  await turn();
+  // A row that is gone is looked for, and not shown any more
+  fake.tell("postgres_changes", { eventType: "DELETE", new: {}, old: { job_id: JOB.job_id } });
+  await clock.advance(0);
   await fake.last.answer([]);
   assert.deepEqual(shown.at(-1), []);
   watch.stop();
@@ -191,6 +191,25 @@ function start(filter: Parameters<ReturnType<typeof createOrbyt>["watch"]>[0] = 
   await watch.refresh();
   await clock.advance(100_000);
   assert.deepEqual([shown.length, fake.asked.length], quiet);
+}
+
+// A login is not followed for ever when every look is refused
+{
+  const fake = new Fake();
+  const clock = new Clock();
+  const ends: unknown[] = [];
+  const link = "app://connected?session_id=55555555-5555-4555-8555-555555555555&status=exchanging";
+  const following = createOrbyt(fake as unknown as AnySupabaseClient)
+    .resumeConnect(link, { timers: clock, choose: () => null })
+    .catch((error: unknown) => ends.push(error));
+  for (let looks = 0; looks < 3; looks += 1) {
+    assert.deepEqual(ends, []);
+    await clock.advance(60_000);
+    await fake.last.refuse();
+  }
+  await following;
+  assert.ok((ends[0] as OrbytError).code === "request_failed");
+  assert.deepEqual([clock.next, fake.removed], [undefined, 1]);
 }
 
 // Every reason to look again -----------------------------------------------------------------------------------------------

@@ -416,7 +416,7 @@ begin
            when new.platform is distinct from old.platform then 'platform' else 'account_id' end,
       'an account stays with its user, because its tokens do; the other user connects it');
   end if;
-  if new.status = 'active' and old.status = 'disconnected'
+  if new.status = 'active' and old.status <> 'active'
      and exists (select from orbyt_private.account_grants g where g.account_id = old.account_id and g.revoked_at is not null)
      and not exists (select from orbyt_private.account_secrets s where s.account_id = old.account_id) then
     perform orbyt_private.refuse_edit('status', 'the tokens were destroyed when the account was disconnected; its user has to connect it again');
@@ -3912,7 +3912,7 @@ $$;
 
 ALTER FUNCTION orbyt_private.publish_jobs_before_delete() OWNER TO postgres;
 
-COMMENT ON FUNCTION orbyt_private.publish_jobs_before_delete() IS 'A job whose visible call may be under way is not deleted by hand: nobody would ever know of the post.';
+COMMENT ON FUNCTION orbyt_private.publish_jobs_before_delete() IS 'A job whose visible call is under way or unanswered is not deleted by hand: nobody would ever know of the post.';
 
 CREATE FUNCTION orbyt_private.publish_jobs_before_edit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3964,7 +3964,7 @@ begin
       perform orbyt_private.raise_error('job_not_retryable', 'status', old.error_code);
     end if;
   end if;
-  if new.status = 'failed' and old.status = 'publishing' and orbyt_private.publish_is_open(old.job_id) then
+  if new.status = 'failed' and orbyt_private.publish_is_open(old.job_id) then
     perform orbyt_private.raise_error('publish_in_progress', 'status');
   end if;
 
@@ -3981,6 +3981,10 @@ begin
     new.error_code := orbyt_private.known_code('held_by_hand');
     new.error_message := orbyt_private.catalog_message('held_by_hand', null);
     new.retryable := false;
+  end if;
+  if not v_open and (new.kind, new.title, new.caption, new.media, new.options)
+      is distinct from (old.kind, old.title, old.caption, old.media, old.options) then
+    perform orbyt_private.refuse_edit('status', 'content does not change in the same edit that ends a job');
   end if;
   -- Content and status in one edit: what was begun with the old content would go on with it.
   if v_open and (new.kind, new.title, new.caption, new.media, new.options, new.publish_at)
@@ -7051,7 +7055,7 @@ CREATE TRIGGER publish_jobs_after_insert AFTER INSERT ON orbyt.publish_jobs REFE
 
 CREATE TRIGGER publish_jobs_after_update AFTER UPDATE ON orbyt.publish_jobs REFERENCING OLD TABLE AS before_rows NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION orbyt_private.publish_jobs_after_update();
 
-CREATE TRIGGER publish_jobs_before_delete BEFORE DELETE ON orbyt.publish_jobs FOR EACH ROW WHEN ((old.status = 'publishing'::orbyt.job_status)) EXECUTE FUNCTION orbyt_private.publish_jobs_before_delete();
+CREATE TRIGGER publish_jobs_before_delete BEFORE DELETE ON orbyt.publish_jobs FOR EACH ROW WHEN ((old.status = ANY (ARRAY['queued'::orbyt.job_status, 'publishing'::orbyt.job_status, 'held'::orbyt.job_status]))) EXECUTE FUNCTION orbyt_private.publish_jobs_before_delete();
 
 CREATE TRIGGER publish_jobs_before_edit BEFORE UPDATE ON orbyt.publish_jobs FOR EACH ROW EXECUTE FUNCTION orbyt_private.publish_jobs_before_edit();
 

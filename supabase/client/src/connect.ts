@@ -122,6 +122,9 @@ async function follow(
   });
 }
 
+/** Refused looks in a row after which following a login is given up. */
+const REFUSALS_MAX = 3;
+
 /** The session as soon as there is something to do: choose, connected, failed or expired. */
 function settled(
   client: AnySupabaseClient,
@@ -132,7 +135,13 @@ function settled(
 ): Promise<ConnectSession> {
   return new Promise((resolve, reject) => {
     const { via, pollSeconds = SESSION_POLL_SECONDS, onFocus, signal, timers } = options;
-    const given: WatchOptions = { pollSeconds, ...(via ? { via } : {}), ...(onFocus ? { onFocus } : {}), ...(timers ? { timers } : {}) };
+    let refused = 0;
+    // Offline ends by itself. What is refused again and again does not, and somebody is looking at a spinner.
+    const onError = (error: OrbytError) => {
+      refused += error.code === "offline" ? 0 : 1;
+      if (error.code === "signed_out" || refused >= REFUSALS_MAX) done(() => reject(error));
+    };
+    const given: WatchOptions = { pollSeconds, onError, ...(via ? { via } : {}), ...(onFocus ? { onFocus } : {}), ...(timers ? { timers } : {}) };
     const done = (end: () => void) => {
       signal?.removeEventListener("abort", aborted);
       watch.stop();
@@ -140,6 +149,7 @@ function settled(
     };
     const aborted = () => done(() => reject(new OrbytError("connect_cancelled")));
     const onRows = ([session]: ConnectSession[]) => {
+      refused = 0;
       if (!session) {
         done(() => reject(new OrbytError("connect_session_not_found", { field: "session_id" })));
         return;

@@ -28,6 +28,7 @@ export function backoff(times: number): number {
 
 interface Message {
   event?: string;
+  eventType?: string;
   status?: string;
   new?: unknown;
   payload?: unknown;
@@ -55,10 +56,10 @@ class Line {
 
   hear(message: Message): void {
     for (const [listener, source] of [...this.listeners]) {
-      if ("table" in source) listener.onNews(message.new);
-      else if (source.event === message.event) listener.onNews(message.payload);
+      if ("table" in source && message.eventType !== "DELETE") listener.onNews(message.new);
+      else if (!("table" in source) && source.event === message.event) listener.onNews(message.payload);
       // What is gone is found by looking.
-      else if (`${source.event}_deleted` === message.event) listener.onGap();
+      else if ("table" in source || `${source.event}_deleted` === message.event) listener.onGap();
     }
   }
 

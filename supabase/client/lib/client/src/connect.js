@@ -72,11 +72,20 @@ async function follow(client, orbyt, sessionId, options, closed, proof) {
         ...(session.error_message ? { message: session.error_message } : {}),
     });
 }
+/** Refused looks in a row after which following a login is given up. */
+const REFUSALS_MAX = 3;
 /** The session as soon as there is something to do: choose, connected, failed or expired. */
 function settled(client, orbyt, sessionId, options, closed) {
     return new Promise((resolve, reject) => {
         const { via, pollSeconds = SESSION_POLL_SECONDS, onFocus, signal, timers } = options;
-        const given = { pollSeconds, ...(via ? { via } : {}), ...(onFocus ? { onFocus } : {}), ...(timers ? { timers } : {}) };
+        let refused = 0;
+        // Offline ends by itself. What is refused again and again does not, and somebody is looking at a spinner.
+        const onError = (error) => {
+            refused += error.code === "offline" ? 0 : 1;
+            if (error.code === "signed_out" || refused >= REFUSALS_MAX)
+                done(() => reject(error));
+        };
+        const given = { pollSeconds, onError, ...(via ? { via } : {}), ...(onFocus ? { onFocus } : {}), ...(timers ? { timers } : {}) };
         const done = (end) => {
             signal?.removeEventListener("abort", aborted);
             watch.stop();
@@ -84,6 +93,7 @@ function settled(client, orbyt, sessionId, options, closed) {
         };
         const aborted = () => done(() => reject(new OrbytError("connect_cancelled")));
         const onRows = ([session]) => {
+            refused = 0;
             if (!session) {
                 done(() => reject(new OrbytError("connect_session_not_found", { field: "session_id" })));
                 return;

@@ -17,12 +17,12 @@ class Line {
     }
     hear(message) {
         for (const [listener, source] of [...this.listeners]) {
-            if ("table" in source)
+            if ("table" in source && message.eventType !== "DELETE")
                 listener.onNews(message.new);
-            else if (source.event === message.event)
+            else if (!("table" in source) && source.event === message.event)
                 listener.onNews(message.payload);
             // What is gone is found by looking.
-            else if (`${source.event}_deleted` === message.event)
+            else if ("table" in source || `${source.event}_deleted` === message.event)
                 listener.onGap();
         }
     }
