@@ -3964,7 +3964,7 @@ begin
       perform orbyt_private.raise_error('job_not_retryable', 'status', old.error_code);
     end if;
   end if;
-  if new.status = 'failed' and orbyt_private.publish_is_open(old.job_id) then
+  if new.status = 'failed' and old.status = 'publishing' and orbyt_private.publish_is_open(old.job_id) then
     perform orbyt_private.raise_error('publish_in_progress', 'status');
   end if;
 

@@ -353,7 +353,6 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str, str]] = [
     ("begun", {"status": "cancelled"}, "publish_in_progress", "at this moment"),
     ("begun", {"status": "failed"}, "publish_in_progress", "at this moment"),
     ("unknown", {"status": "cancelled"}, "publish_in_progress", "at this moment"),
-    ("unknown", {"status": "failed"}, "publish_in_progress", "at this moment"),
     ("claimed", {"status": "failed", "error_code": "media_not_found", "title": "Another"}, "edit_not_possible", "status: content does not"),
     ("refused", {"status": "queued"}, "job_not_retryable", "might publish it twice"),
     ("refused", {"status": "held"}, "job_not_retryable", "might publish it twice"),
