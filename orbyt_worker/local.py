@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,7 +28,7 @@ from psycopg.types.json import Jsonb
 
 from orbyt_worker.crypto import Keyring
 from orbyt_worker.sandbox.bootstrap import apply_migrations, apply_stand_in
-from orbyt_worker.sandbox.postgres import SUPERUSER, LocalPostgres, PostgresServer
+from orbyt_worker.sandbox.postgres import SUPERUSER, LocalPostgres, PostgresServer, free_port
 from orbyt_worker.sandbox.server import SandboxServer
 
 KEY_ID = "local"
@@ -88,13 +87,6 @@ def browse(url: str) -> str:
             if urlsplit(url).scheme not in {"http", "https"}:
                 return url
     raise RuntimeError(f"more than {REDIRECTS_MAX} redirects")
-
-
-def free_port() -> int:
-    """A port of this machine that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def look_until(holds: Callable[[], bool]) -> None:

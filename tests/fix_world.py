@@ -18,8 +18,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from orbyt_worker.local import ConnectedAccount, LocalDatabase, OAuthConnection, WorkerProcess
-from orbyt_worker.local import free_port as free_port
-from orbyt_worker.sandbox.postgres import PostgresServer
+from orbyt_worker.sandbox.postgres import PostgresServer, free_port
 from orbyt_worker.sandbox.server import SandboxServer
 from tests.forked_worker import ForkedWorker
 
@@ -98,9 +97,7 @@ class World:
     def connecting_worker(self, *, name: str = "worker", port: int | None = None, **settings: Any) -> ForkedWorker:
         """A quick worker that serves the callback door as well and finishes logins."""
         door = self.database.door_settings(self.sandbox, port or free_port())
-        given = {**QUICK, "connect_slots": 4, **door, **settings}
-        environment = self.database.worker_environment(self.sandbox, self.directory / "spool", **given)
-        return ForkedWorker(environment, self.directory / f"{name}.log")
+        return self.worker(name=name, **{"connect_slots": 4, **door, **settings})
 
     def connect_by_oauth(self, platform: str, **options: Any) -> OAuthConnection:
         """As this test's user: see `LocalDatabase.connect_by_oauth`."""

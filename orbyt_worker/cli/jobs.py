@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from orbyt_worker.cli.parts import AdminUrl, print_rows, rows
+from orbyt_worker.cli.parts import AdminUrl, AsJson, print_rows, rows
 
 jobs = typer.Typer(
     no_args_is_help=True, help="Look at jobs and act on them. Needs a URL of the role postgres (--admin-url)."
@@ -21,7 +21,7 @@ def jobs_list(
         str, typer.Option("--status", help="queued, publishing, held, published, failed or cancelled.")
     ] = "held",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Jobs of one status, oldest change first."""
     print_rows(
@@ -37,7 +37,7 @@ def jobs_list(
 
 
 @jobs.command("show")
-def jobs_show(job_id: UUID, admin_url: AdminUrl, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def jobs_show(job_id: UUID, admin_url: AdminUrl, as_json: AsJson = False) -> None:
     """The history of one job."""
     print_rows(
         rows(

@@ -11,14 +11,14 @@ import asyncio
 import hashlib
 import ipaddress
 import socket
-import ssl
 import tempfile
 from dataclasses import dataclass
-from functools import cache
 from typing import IO
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+
+from orbyt_worker.sandbox.wire import tls_context
 
 REDIRECTS_MAX = 3
 URL_CHARACTERS_MAX = 2_000
@@ -84,12 +84,6 @@ def check_address(url: str) -> None:
         raise unfetchable(url, "The address must be public, http or https, and without a login.")
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """Made once: reading the certificates takes longer than most downloads here."""
-    return ssl.create_default_context()
-
-
 async def fetch(url: str, limits: FetchLimits) -> Fetched:
     """Download `url`; the caller closes the file. Raises MediaProblem 9004/2207052, or -2/2207003 when it takes too long.
 
@@ -106,7 +100,9 @@ async def _follow(url: str, limits: FetchLimits) -> Fetched:
     address = url
     headers = {"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
     # No proxy and no netrc of this machine: Meta has none of them.
-    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=limits.seconds, verify=_tls()) as client:
+    async with httpx.AsyncClient(
+        headers=headers, trust_env=False, timeout=limits.seconds, verify=tls_context()
+    ) as client:
         for _ in range(REDIRECTS_MAX + 1):
             check_address(address)
             await _check_reachable(address, limits.allow_loopback)

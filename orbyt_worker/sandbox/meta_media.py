@@ -11,11 +11,9 @@ import hashlib
 import io
 import ipaddress
 import socket
-import ssl
 import struct
 import tempfile
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 from urllib.parse import urlsplit
 from urllib.robotparser import RobotFileParser
@@ -23,6 +21,8 @@ from urllib.robotparser import RobotFileParser
 import av
 import httpx
 from PIL import Image
+
+from orbyt_worker.sandbox.wire import tls_context
 
 if TYPE_CHECKING:
     from orbyt_worker.sandbox.meta import Meta
@@ -258,15 +258,9 @@ async def fetch(meta: Meta, url: str, *, bytes_max: int, robots: bool = False) -
         raise FetchFailed("unreachable", type(error).__name__) from None
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """Made once: reading the certificates takes longer than most downloads here, and the simulators wait meanwhile."""
-    return ssl.create_default_context()
-
-
 async def _download(meta: Meta, url: str, bytes_max: int, robots: bool) -> Fetched:
     timeout, headers = meta.config.download_seconds_max, {"User-Agent": USER_AGENT}
-    async with httpx.AsyncClient(headers=headers, timeout=timeout, verify=_tls(), trust_env=False) as client:
+    async with httpx.AsyncClient(headers=headers, timeout=timeout, verify=tls_context(), trust_env=False) as client:
         if robots and not await _allowed(client, url):
             raise FetchFailed("robots", "robots.txt forbids facebookexternalhit")
         for _ in range(REDIRECTS_MAX + 1):

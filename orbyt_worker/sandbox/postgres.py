@@ -319,7 +319,7 @@ class LocalPostgres(PostgresServer):
     def _launch(self, home: Path) -> None:
         log = self.log_path
         for attempt in range(_PORT_ATTEMPTS_MAX):
-            self.port = self._wanted_port or _free_port()
+            self.port = self._wanted_port or free_port()
             start_of_log = log.stat().st_size if log.exists() else 0
             self._spawn_guard(home, log)
             if self._wait_until_ready():
@@ -417,7 +417,8 @@ def _readable(server: Server, account: _Account) -> Server:
     return Server(copy / "bin", server.major, server.source)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody has at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

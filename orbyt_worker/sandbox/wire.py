@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -100,6 +102,13 @@ class Connections:
         self._stopping.set()
         for transport in list(self._transports.values()):
             transport.abort()
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """For what the simulators fetch themselves. Made once: reading the certificates takes longer than most downloads here, and the
+    simulators wait meanwhile."""
+    return ssl.create_default_context()
 
 
 def tracked_protocol(connections: Connections) -> type[asyncio.Protocol]:

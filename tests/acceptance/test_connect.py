@@ -10,8 +10,9 @@ from uuid import UUID
 import httpx
 
 from orbyt_worker.local import RETURN_TO, browse
+from orbyt_worker.sandbox.postgres import free_port
 from tests.acceptance.kinds import image
-from tests.fix_world import World, free_port
+from tests.fix_world import World
 
 SETTLED = ("published", "failed", "held")
 

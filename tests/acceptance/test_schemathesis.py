@@ -33,8 +33,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from orbyt_worker.sandbox.mux import WEBHOOK_SECRET
+from orbyt_worker.sandbox.postgres import free_port
 from orbyt_worker.web.app import openapi
-from tests.fix_world import World, free_port
+from tests.fix_world import World
 
 # For each operation, of each kind of request.
 EXAMPLES = 40

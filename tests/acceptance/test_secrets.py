@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from orbyt_worker.local import LocalDatabase, browse
-from orbyt_worker.sandbox.postgres import LocalPostgres
-from tests.fix_world import QUICK, TELL, World, free_port
+from orbyt_worker.sandbox.postgres import LocalPostgres, free_port
+from tests.fix_world import QUICK, TELL, World
 
 REFRESH_TOKEN = "1//0planted-refresh-token-ZZZZZZZZZZZZ"
 MEDIA_SECRET = "planted-signature-QQQQQQQQQQQQ"

@@ -26,7 +26,7 @@ import pytest
 from psycopg.rows import dict_row
 from realtime import AsyncRealtimeChannel, RealtimeSubscribeStates
 
-from orbyt_worker.local import free_port
+from orbyt_worker.sandbox.postgres import free_port
 from supabase import AsyncClient, acreate_client
 from tests.db.test_realtime import KEYS
 from tests.fix_node import ROOT

@@ -6,7 +6,6 @@ import dataclasses
 import hmac
 import json
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
@@ -17,10 +16,10 @@ from orbyt_worker.web.app import http_app
 from orbyt_worker.web.mux import Seen
 from orbyt_worker.web.mux_signature import SIGNATURES_MAX, TOLERANCE_SECONDS, verify
 from orbyt_worker.web.parts import Parts
-from tests.factories import create_owner, insert_job
 from tests.fix_clock import FakeClock
 from tests.fix_postgres import Database
 from tests.web.conftest import MUX_SECRET, client_at, settings_of
+from tests.web.waiting import seconds_left, waiting_job
 
 PLAYBACK_ID = "abcDEF1234567890abcd"
 ASSET_READY = {
@@ -50,28 +49,11 @@ async def send(web: httpx.AsyncClient, clock: FakeClock, event: Any, header: str
     )
 
 
-async def waiting_job(db: Database, url: str = f"mux://{PLAYBACK_ID}") -> UUID:
-    user_id, account_id = await create_owner(db)
-    job_id = await insert_job(db, user_id, account_id, media=[{"type": "video", "url": url}])
-    await db.execute(
-        "update orbyt.publish_jobs set error_code = 'media_not_ready', error_message = 'waits', retryable = true, "
-        "run_at = now() + interval '50 seconds' where job_id = %s",
-        [job_id],
-    )
-    return job_id
-
-
-async def seconds_left(db: Database, job_id: UUID) -> float:
-    return float(
-        await db.value("select extract(epoch from run_at - now()) from orbyt.publish_jobs where job_id = %s", [job_id])
-    )
-
-
 @pytest.mark.parametrize("event", [ASSET_READY, RENDITION_READY], ids=lambda event: event["type"])
 async def test_what_waits_for_the_video_looks_again(
     db: Database, web: httpx.AsyncClient, clock: FakeClock, event: Any
 ) -> None:
-    job_id = await waiting_job(db)
+    job_id = await waiting_job(db, f"mux://{PLAYBACK_ID}")
     answer = await send(web, clock, event)
     assert (answer.status_code, answer.json()) == (200, {"woken": 1})
     assert await seconds_left(db, job_id) <= 5
@@ -86,9 +68,9 @@ async def test_an_event_of_another_video_wakes_nobody(db: Database, web: httpx.A
 async def test_an_event_that_comes_twice_is_dealt_with_once(
     db: Database, web: httpx.AsyncClient, clock: FakeClock
 ) -> None:
-    await waiting_job(db)
+    await waiting_job(db, f"mux://{PLAYBACK_ID}")
     assert (await send(web, clock, ASSET_READY)).json() == {"woken": 1}
-    job_id = await waiting_job(db)
+    job_id = await waiting_job(db, f"mux://{PLAYBACK_ID}")
     assert (await send(web, clock, ASSET_READY)).json() == {"woken": 0}
     assert await seconds_left(db, job_id) > 30
     assert (await send(web, clock, {**ASSET_READY, "id": "event-3"})).json() == {"woken": 1}
@@ -97,7 +79,7 @@ async def test_an_event_that_comes_twice_is_dealt_with_once(
 async def test_an_event_that_could_not_be_dealt_with_may_come_again(
     db: Database, web: httpx.AsyncClient, clock: FakeClock
 ) -> None:
-    await waiting_job(db)
+    await waiting_job(db, f"mux://{PLAYBACK_ID}")
     await db.execute("alter function orbyt_private.wake_media rename to elsewhere")
     assert (await send(web, clock, ASSET_READY)).status_code == 500
     await db.execute("alter function orbyt_private.elsewhere rename to wake_media")
@@ -117,7 +99,7 @@ async def test_an_event_that_could_not_be_dealt_with_may_come_again(
 async def test_other_events_are_taken_and_do_nothing(
     db: Database, web: httpx.AsyncClient, clock: FakeClock, event: Any
 ) -> None:
-    await waiting_job(db)
+    await waiting_job(db, f"mux://{PLAYBACK_ID}")
     answer = await send(web, clock, event)
     assert (answer.status_code, answer.json()) == (200, {"woken": 0})
 
@@ -133,7 +115,7 @@ async def test_other_events_are_taken_and_do_nothing(
     ],
 )
 async def test_odd_data_is_as_good_as_none(db: Database, web: httpx.AsyncClient, clock: FakeClock, data: Any) -> None:
-    await waiting_job(db)
+    await waiting_job(db, f"mux://{PLAYBACK_ID}")
     event = {"type": "video.asset.ready", "id": {"not": "text"}, "data": data}
     assert (await send(web, clock, event)).json() == {"woken": 1}
 
@@ -145,7 +127,7 @@ async def test_a_signed_body_that_is_no_event_is_refused(web: httpx.AsyncClient,
 
 
 async def test_what_is_not_signed_is_not_even_read(db: Database, web: httpx.AsyncClient, clock: FakeClock) -> None:
-    job_id = await waiting_job(db)
+    job_id = await waiting_job(db, f"mux://{PLAYBACK_ID}")
     body = json.dumps(ASSET_READY).encode()
     now = clock.now().timestamp()
     for header in (

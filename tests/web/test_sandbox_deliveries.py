@@ -27,9 +27,10 @@ from orbyt_worker.web.app import http_app
 from orbyt_worker.web.mux_signature import TOLERANCE_SECONDS
 from orbyt_worker.web.parts import Parts
 from orbyt_worker.web.server import serving
-from tests.factories import create_owner, create_user, insert_job
+from tests.factories import create_user, insert_job
 from tests.fix_postgres import Database
 from tests.web.people import connected
+from tests.web.waiting import seconds_left, waiting_job
 
 PERSON = "1234567890"
 FORGERIES: list[dict[str, Any]] = [
@@ -154,27 +155,9 @@ async def test_a_data_deletion_callback_answers_as_meta_wants_it(db: Database, s
 # Mux ---------------------------------------------------------------------------------------------------------------------
 
 
-async def waiting_job(db: Database, playback_id: str) -> UUID:
-    """A post whose video is not ready: the worker looked ten seconds ago and will again in 50."""
-    user_id, account_id = await create_owner(db)
-    job_id = await insert_job(db, user_id, account_id, media=[{"type": "video", "url": f"mux://{playback_id}"}])
-    await db.execute(
-        "update orbyt.publish_jobs set error_code = 'media_not_ready', error_message = 'waits', retryable = true, "
-        "run_at = now() + interval '50 seconds' where job_id = %s",
-        [job_id],
-    )
-    return job_id
-
-
-async def seconds_left(db: Database, job_id: UUID) -> float:
-    return float(
-        await db.value("select extract(epoch from run_at - now()) from orbyt.publish_jobs where job_id = %s", [job_id])
-    )
-
-
 async def test_a_webhook_of_mux_wakes_what_waits_for_the_video(db: Database, sandbox: Sandbox, door: str) -> None:
     asset = sandbox.mux.create_asset()
-    job_id = await waiting_job(db, asset.playback_id)
+    job_id = await waiting_job(db, f"mux://{asset.playback_id}")
     ready = partial(sandbox.mux.send_webhook, f"{door}/mux/webhook", "video.asset.ready", asset.asset_id)
     refused: list[dict[str, Any]] = [
         *({"secret": "of another endpoint"}, {"age_seconds": TOLERANCE_SECONDS + 10}),
@@ -202,7 +185,7 @@ async def test_a_webhook_of_mux_wakes_what_waits_for_the_video(db: Database, san
 
 async def test_a_webhook_about_a_file_or_a_failure_wakes_too(db: Database, sandbox: Sandbox, door: str) -> None:
     asset, other = sandbox.mux.create_asset(), sandbox.mux.create_asset()
-    job_id = await waiting_job(db, asset.playback_id)
+    job_id = await waiting_job(db, f"mux://{asset.playback_id}")
     url = f"{door}/mux/webhook"
     for kind, about in (
         ("video.asset.created", asset),

@@ -17,13 +17,13 @@ class Line {
     }
     hear(message) {
         for (const [listener, source] of [...this.listeners]) {
-            if ("table" in source && message.eventType !== "DELETE")
-                listener.onNews(message.new);
-            else if (!("table" in source) && source.event === message.event)
-                listener.onNews(message.payload);
             // What is gone is found by looking.
-            else if ("table" in source || `${source.event}_deleted` === message.event)
+            if ("table" in source)
+                message.eventType === "DELETE" ? listener.onGap() : listener.onNews(message.new);
+            else if (message.event === `${source.event}_deleted`)
                 listener.onGap();
+            else if (message.event === source.event)
+                listener.onNews(message.payload);
         }
     }
     gap() {
